@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: MIT
+# add_subdirectory() brings the library alone: no other target, no test, no flag, no setting.
+function(expect what actual expected)
+  if(NOT "${actual}" STREQUAL "${expected}")
+    message(FATAL_ERROR "add_subdirectory: ${what} is \"${actual}\", not \"${expected}\"")
+  endif()
+endfunction()
+
+function(all_of property result directory)
+  get_property(all DIRECTORY ${directory} PROPERTY ${property})
+  get_property(children DIRECTORY ${directory} PROPERTY SUBDIRECTORIES)
+  foreach(child IN LISTS children)
+    all_of(${property} more ${child})
+    list(APPEND all ${more})
+  endforeach()
+  set(${result} ${all} PARENT_SCOPE)
+endfunction()
+
+set(own_scope
+  CMAKE_CXX_FLAGS CMAKE_CXX_STANDARD CMAKE_CXX_EXTENSIONS CMAKE_CXX_VISIBILITY_PRESET
+  CMAKE_EXPORT_COMPILE_COMMANDS BUILD_TESTING BUILD_SHARED_LIBS)
+foreach(variable IN LISTS own_scope)
+  set(before_${variable} "${${variable}}")
+endforeach()
+get_property(cache_before DIRECTORY PROPERTY CACHE_VARIABLES)
+
+add_subdirectory(${UFFD_SOURCE_DIR} uffd)
+
+foreach(variable IN LISTS own_scope)
+  expect(${variable} "${${variable}}" "${before_${variable}}")
+endforeach()
+get_property(cache DIRECTORY PROPERTY CACHE_VARIABLES)
+list(REMOVE_ITEM cache ${cache_before})
+list(FILTER cache EXCLUDE REGEX "^(UFFDPP|uffd|CMAKE_HAVE|FIND_PACKAGE_MESSAGE)_")
+expect("the list of new cache variables" "${cache}" "")
+
+all_of(BUILDSYSTEM_TARGETS targets ${UFFD_SOURCE_DIR})
+list(SORT targets)
+expect("the list of targets" "${targets}" "uffd;uffd_headers")
+all_of(TESTS tests ${UFFD_SOURCE_DIR})
+expect("the list of tests" "${tests}" "")
+foreach(property IN ITEMS COMPILE_OPTIONS COMPILE_DEFINITIONS LINK_OPTIONS INCLUDE_DIRECTORIES)
+  get_property(value DIRECTORY PROPERTY ${property})
+  expect(${property} "${value}" "")
+endforeach()
+foreach(property IN ITEMS COMPILE_OPTIONS COMPILE_DEFINITIONS)
+  get_target_property(value uffd_headers INTERFACE_${property})
+  expect("${property} of uffd::headers" "${value}" "value-NOTFOUND")
+  get_target_property(value uffd INTERFACE_${property})
+  expect("${property} of uffd::uffd" "${value}" "value-NOTFOUND")
+endforeach()

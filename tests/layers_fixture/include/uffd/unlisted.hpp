@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: MIT
+// Wrong: no place in the list.
+#pragma once
