@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+// Tells a forked child from the process that made an object, in one load and however it was forked.
+#pragma once
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <new>
+#include <system_error>
+
+namespace uffd::detail {
+
+// The process an object was made in. Rests on a page that the kernel wipes in every child
+// (MADV_WIPEONFORK, Linux 4.14), so that raw clone() and _Fork(), which run no pthread_atfork
+// handler, are seen too: the page holds the process's generation, a child finds zero there until it
+// makes an object of its own, under the next generation.
+class process_mark {
+ public:
+  process_mark() noexcept = default;
+
+  // Throws std::system_error if no such page can be had.
+  static process_mark here() {
+    static std::mutex mutex;
+    static counter* page = make_page();
+    static std::uint64_t last_generation = 0;
+    const std::lock_guard lock(mutex);
+    if (page->load(std::memory_order_relaxed) == 0)
+      page->store(++last_generation, std::memory_order_relaxed);
+    return {page, page->load(std::memory_order_relaxed)};
+  }
+
+  bool in_child() const noexcept { return page_->load(std::memory_order_relaxed) != generation_; }
+
+ private:
+  using counter = std::atomic<std::uint64_t>;
+  static_assert(counter::is_always_lock_free);
+
+  process_mark(const counter* page, std::uint64_t generation) noexcept
+      : page_(page), generation_(generation) {}
+
+  static counter* make_page() {
+    const auto size = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    void* memory =
+        ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED || ::madvise(memory, size, MADV_WIPEONFORK) != 0)
+      throw std::system_error(errno, std::system_category(),
+                              "a page wiped in forked children (MADV_WIPEONFORK)");
+    return new (memory) counter(0);
+  }
+
+  const counter* page_ = nullptr;
+  std::uint64_t generation_ = 0;
+};
+
+}  // namespace uffd::detail
