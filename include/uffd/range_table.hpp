@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// What an address means: which served range it is in, and where in it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "uffd/message.hpp"
+#include "uffd/page_range.hpp"
+
+namespace uffd {
+
+/// Maps addresses of one address space to the ranges served there and follows what the kernel's
+/// events do to them: a range that is moved keeps its offsets, one that is unmapped in the middle
+/// falls in two. Children of a fork start with a copy. A plain value; lookups are a binary search
+/// and may run from several threads while nobody changes it.
+class [[gnu::visibility("default")]] range_table {
+ public:
+  /// One contiguous piece of a served range.
+  struct entry {
+    page_range range;        ///< where it is now
+    std::size_t offset = 0;  ///< bytes from the begin of the range as it was inserted
+    void* client = nullptr;  ///< whoever serves it; not owned, not looked at
+  };
+
+  /// The piece that an address is in, or null. Valid until the table changes.
+  const entry* find(std::uintptr_t address) const noexcept;
+
+  /// Adds a range. Throws std::system_error (EEXIST) if it overlaps one that is there, EINVAL if it
+  /// is empty.
+  void insert(page_range range, void* client, std::size_t offset = 0);
+  /// Takes out what lies in `range`, splitting pieces at its borders.
+  void erase(page_range range);
+  /// Takes out all pieces of a client.
+  void erase_client(const void* client);
+
+  /// Follows an mremap: what lay in `from` lies at `to`, and what was at `to` is gone.
+  void apply(const remap_event& moved);
+  /// Follows an munmap.
+  void apply(const unmap_event& unmapped);
+
+  /// All pieces, by address.
+  std::span<const entry> entries() const noexcept { return entries_; }
+
+ private:
+  std::vector<entry> entries_;
+};
+
+}  // namespace uffd

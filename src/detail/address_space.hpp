@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT
+// What a handler serves: address spaces (this process's and its children's) and ranges in them.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "uffd/callbacks.hpp"
+#include "uffd/handle.hpp"
+#include "uffd/mapping.hpp"
+#include "uffd/range_table.hpp"
+#include "uffd/region_info.hpp"
+
+namespace uffd::detail {
+
+// One descriptor and what its addresses mean. Readers load `table` inside an epoch; `current` owns
+// it and, like all changes, belongs to the engine's control lock.
+struct address_space : std::enable_shared_from_this<address_space> {
+  address_space(handle descriptor, std::size_t index)
+      : on(std::move(descriptor)), number(index), current(std::make_shared<range_table>()) {
+    table.store(current.get(), std::memory_order_release);
+  }
+
+  handle on;
+  std::size_t number;
+  std::shared_ptr<const range_table> current;
+  std::atomic<const range_table*> table{nullptr};
+};
+
+// One serve(): shared by the tables of all address spaces, its served_region and deferred faults.
+struct served_range : std::enable_shared_from_this<served_range> {
+  enum class state : std::uint8_t { starting, open, closing, handed_over };
+
+  region_info info;
+  callbacks client;
+  close_policy on_end = close_policy::inaccessible;
+  std::optional<mapping> memory;
+  bool closed = false;  // under the control lock: nothing is registered any more
+  std::atomic<state> phase{state::starting};
+  std::atomic<bool> complete{false};
+  std::atomic<std::uint32_t> guests{0};  // deferred faults being resolved at the moment
+};
+
+}  // namespace uffd::detail

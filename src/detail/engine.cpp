@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT
+#include "engine.hpp"
+
+#include <sys/epoll.h>
+
+#include <cerrno>
+
+#include "uffd/detail/syscall.hpp"
+#include "uffd/error.hpp"
+
+namespace uffd::detail {
+namespace {
+
+constexpr flags<feature> touching_events =
+    feature::event_remap | feature::event_remove | feature::event_unmap;
+constexpr flags<feature> all_events = touching_events | feature::event_fork;
+
+// Events of one process wait for each other far below this; standing here means nobody handles
+// them.
+constexpr std::size_t event_capacity = 4096;
+constexpr std::size_t waiting_capacity = 1024;
+
+}  // namespace
+
+engine::engine(handle on, callbacks client, const fault_handler_options& options,
+               std::size_t readers)
+    : home_(process_mark::here()),
+      client_(std::move(client)),
+      has_events_(has_events(on)),
+      is_gated_(on.features().has_any(touching_events)),
+      follows_forks_(on.features().has(feature::event_fork)),
+      buffer_size_(options.buffer_size),
+      own_(std::make_shared<address_space>(std::move(on), 0)),
+      epochs_(readers),
+      events_(event_capacity),
+      waiting_(waiting_capacity),
+      policy_(options.on_stop) {
+  check_features(options);
+  if (!follows_forks_) return;
+  children_poll_.reset(::epoll_create1(EPOLL_CLOEXEC));
+  if (!children_poll_) throw_errno(errno, "epoll_create1");
+  probe_ = mapping::anonymous(page_size());
+  probe_->keep_from_children();
+}
+
+open_options engine::options_for(const callbacks& client, const fault_handler_options& options) {
+  open_options open = options.open;
+  open.required |= client.needed;
+  if (options.forks == fork_policy::follow) open.optional |= feature::event_fork;
+  return open;
+}
+
+bool engine::has_events(const handle& on) noexcept { return on.features().has_any(all_events); }
+
+void engine::check_features(const fault_handler_options& options) const {
+  const auto features = on().features();
+  if (on().fd() < 0) throw_errno(EBADF, "fault handler: a moved-from handle");
+  if (const auto missing = client_.needed - features; !missing.empty())
+    throw_errno(EINVAL, "fault handler: the callbacks need " + to_string(missing) +
+                            ", which the handle did not negotiate");
+  auto heard = client_.needed;
+  if (options.forks == fork_policy::follow) heard |= feature::event_fork;
+  if (const auto unheard = (features & all_events) - heard; !unheard.empty())
+    throw_errno(EINVAL, "fault handler: no callback hears " + to_string(unheard) +
+                            ", which the handle negotiated");
+  if (features.has(feature::sigbus))
+    throw_errno(EINVAL, "fault handler: a handle with the feature sigbus sends no messages");
+}
+
+void engine::record_error(std::exception_ptr error) noexcept {
+  const std::lock_guard lock(error_lock_);
+  if (!first_error_) first_error_ = std::move(error);
+}
+
+std::exception_ptr engine::take_error() noexcept {
+  const std::lock_guard lock(error_lock_);
+  return std::exchange(first_error_, nullptr);
+}
+
+bool engine::request_stop(stop_policy policy) noexcept {
+  if (in_child() || stop_requested_.exchange(true)) return false;
+  policy_.store(policy, std::memory_order_relaxed);
+  stopping_.store(true, std::memory_order_release);
+  nudge();
+  return true;
+}
+
+void engine::nudge() const noexcept {
+  for (const int eventfd : nudges_) signal_eventfd(eventfd);
+}
+
+}  // namespace uffd::detail

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: MIT
+// What fault_handler and fault_loop share: address spaces, served ranges, and the way of a message
+// to its callback and its answer. Workers (worker.hpp) drive it, on threads or from dispatch().
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "address_space.hpp"
+#include "counters.hpp"
+#include "epoch.hpp"
+#include "event_queue.hpp"
+#include "gate.hpp"
+#include "uffd/deferred_fault.hpp"
+#include "uffd/detail/close_range.hpp"
+#include "uffd/detail/process.hpp"
+#include "uffd/fault_handler.hpp"
+#include "uffd/fault_handler_options.hpp"
+#include "uffd/served_region.hpp"
+#include "waiting_faults.hpp"
+
+namespace uffd::detail {
+
+class worker;
+
+class engine : public std::enable_shared_from_this<engine> {
+ public:
+  // `readers` go through its structures: the workers, and the standby if there is one.
+  engine(handle on, callbacks client, const fault_handler_options& options, std::size_t readers);
+  engine(const engine&) = delete;
+  engine& operator=(const engine&) = delete;
+
+  // What to open a handle with, if none is given.
+  static open_options options_for(const callbacks& client, const fault_handler_options& options);
+  // Whether a handle's features make somebody wait for events to be read.
+  static bool has_events(const handle& on) noexcept;
+
+  const handle& on() const noexcept { return own_->on; }
+  const callbacks& default_client() const noexcept { return client_; }
+  bool in_child() const noexcept { return home_.in_child(); }
+  epoch& readers() noexcept { return epochs_; }
+  void record_error(std::exception_ptr error) noexcept;
+  std::exception_ptr take_error() noexcept;
+
+  // Stopping. Workers ask is_stopping() between faults; the first that sees it closes the ranges.
+  // The first request decides the policy; false for later ones.
+  bool request_stop(stop_policy policy) noexcept;
+  bool is_stopping() const noexcept { return stopping_.load(std::memory_order_relaxed); }
+  bool is_closed() const noexcept { return closed_.load(std::memory_order_acquire); }
+  void close_once() noexcept;
+  // Descriptors written to when there is something to see besides messages.
+  void add_nudge(int eventfd) { nudges_.push_back(eventfd); }
+  void nudge() const noexcept;
+
+  // engine_ranges.cpp: ranges that come and go.
+  served_region serve(page_range where, std::optional<mapping> memory, callbacks client,
+                      const serve_options& options);
+  void serve_registered(const region_info& registered);
+  void end_range(served_range& range) noexcept;
+  handed_over hand_over() const;
+
+  // engine_faults.cpp: from a message to its answer.
+  void dispatch(worker& by, pending_fault pending, std::uint32_t attempts = 0) noexcept;
+  void retry_waiting(worker& by) noexcept;
+  void wake_waiting() noexcept;
+  bool has_waiting() const noexcept { return waiting_.size() != 0; }
+  std::int64_t next_retry() const noexcept { return waiting_.next_due(); }
+  bool add_waiting(const pending_fault& pending, std::int64_t due, std::uint32_t attempts) noexcept;
+  // Runs an install unless an event touched `range` since the fault was dispatched; then wakes
+  // `page`.
+  template <class Operation>
+  resolution install(const pending_fault& pending, page_range page, page_range range,
+                     Operation&& operation) noexcept;
+  // Makes a page that can't be served fail closed, by the kind of its fault.
+  resolution fail_closed(const handle& on, const page_fault& event, page_range page,
+                         const region_info& region) noexcept;
+
+  // engine_events.cpp: forks, moves, removals.
+  struct messages {
+    std::size_t total;
+    std::span<const uapi::message> faults;
+  };
+  // One read(): its events are queued and what they touch recorded before any install goes on; its
+  // faults remain to be dispatched.
+  messages read(address_space& space, std::span<uapi::message> buffer) noexcept;
+  bool has_queued_events() const noexcept { return has_events_ && events_.unfinished() != 0; }
+  void handle_events(worker& by) noexcept;
+  bool hands_over() const noexcept {
+    return policy_.load(std::memory_order_relaxed) == stop_policy::hand_over;
+  }
+  std::size_t children() const noexcept { return children_.load(std::memory_order_acquire); }
+  int children_poll() const noexcept { return children_poll_.get(); }
+  address_space& own_space() noexcept { return *own_; }
+  void forget_dead_children() noexcept;
+
+ private:
+  void check_features(const fault_handler_options& options) const;
+  void check_serve(const callbacks& client, const region_info& info) const;
+
+  void list(const std::shared_ptr<served_range>& range);
+  void unlist(const served_range& range);
+  void open_range(served_range& range);
+  template <class Change>
+  void change_table(address_space& space, Change&& change);
+  template <class Each>
+  void for_each_space(Each&& each) const;
+  template <class PolicyOf>
+  void close_in(address_space& space, const served_range& range, PolicyOf&& policy_of) noexcept;
+  void close_everywhere(served_range& range, close_policy policy) noexcept;
+  void close_owned(served_range& range) noexcept;
+  void wait_for_callbacks(const served_range& range) noexcept;
+
+  resolution call(served_range& range, fault& raised) noexcept;
+  void settle(worker& by, const pending_fault& pending, fault& raised, resolution answer,
+              std::uint32_t attempts) noexcept;
+  void wait_for_later(worker& by, const pending_fault& pending, std::int64_t delay,
+                      std::uint32_t attempts) noexcept;
+  void dispatch_stranger(worker& by, const pending_fault& pending) noexcept;
+
+  void report_unreadable(int number) noexcept;
+  void queue_events(address_space& space, std::span<const uapi::message> events) noexcept;
+  void handle_event(worker& by, const queued_event& queued);
+  void handle_fork(worker& by, const queued_event& queued, const fork_event& forked);
+  template <class Event>
+  void handle_touch(worker& by, address_space& space, const Event& seen, page_range touched);
+  void tell(worker& by, served_range& range, auto&& call) noexcept;
+
+  const process_mark home_;
+  const callbacks client_;
+  const bool has_events_;
+  const bool is_gated_;
+  const bool follows_forks_;
+  const std::size_t buffer_size_;
+
+  std::shared_ptr<address_space> own_;
+  gate gate_;
+  epoch epochs_;
+  event_queue events_;
+  waiting_faults waiting_;
+
+  mutable std::mutex control_;  // guards tables, lists and what is registered
+  std::vector<std::shared_ptr<address_space>> child_spaces_;
+  std::vector<std::shared_ptr<served_range>> ranges_;
+  std::size_t next_space_ = 1;
+  unique_fd children_poll_;
+  std::optional<mapping> probe_;  // a page that no child has
+  std::atomic<std::size_t> children_{0};
+  std::mutex event_order_;
+
+  std::atomic<stop_policy> policy_;
+  std::atomic<bool> stop_requested_{false};
+  std::atomic<bool> stopping_{false};
+  std::atomic<bool> closing_{false};
+  std::atomic<bool> closed_{false};
+  std::vector<int> nudges_;
+
+  std::mutex error_lock_;
+  std::exception_ptr first_error_;
+  std::atomic<std::uintptr_t> stranger_{0};
+  std::atomic<std::uint32_t> stranger_repeats_{0};
+};
+
+// With the control lock held: readers see the old table or the new one, and keep what they see.
+template <class Change>
+void engine::change_table(address_space& space, Change&& change) {
+  auto next = std::make_shared<range_table>(*space.current);
+  change(*next);
+  std::shared_ptr<const range_table> previous = std::exchange(space.current, std::move(next));
+  space.table.store(space.current.get(), std::memory_order_seq_cst);
+  epochs_.retire(std::move(previous));
+}
+
+// With the control lock held.
+template <class Each>
+void engine::for_each_space(Each&& each) const {
+  each(*own_);
+  for (const auto& space : child_spaces_) each(*space);
+}
+
+// With the control lock held: closes each piece of `range` by `policy_of(its addresses)`.
+template <class PolicyOf>
+void engine::close_in(address_space& space, const served_range& range,
+                      PolicyOf&& policy_of) noexcept {
+  for (const auto& piece : space.current->entries()) {
+    if (piece.client != &range) continue;
+    region_info info = range.info;
+    info.range = piece.range;
+    close_range(space.on, info,
+                range.complete.load() ? close_policy::leave_zero : policy_of(piece.range));
+  }
+}
+
+template <class Operation>
+resolution engine::install(const pending_fault& pending, page_range page, page_range range,
+                           Operation&& operation) noexcept {
+  if (!is_gated_) [[likely]]
+    return operation();
+  gate_.lock_shared();
+  if (gate_.touched_since(pending.generation, pending.space, range)) {
+    gate_.unlock_shared();
+    static_cast<void>(pending.space->on.wake(page));
+    return resolution::gone();
+  }
+  const resolution result = operation();
+  gate_.unlock_shared();
+  return result;
+}
+
+}  // namespace uffd::detail

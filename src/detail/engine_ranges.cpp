@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: MIT
+// Ranges that come and go while the workers run, and what their end leaves behind.
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <iterator>
+#include <string>
+#include <thread>
+
+#include "engine.hpp"
+#include "uffd/detail/close_range.hpp"
+#include "uffd/error.hpp"
+#include "worker.hpp"
+
+namespace uffd::detail {
+
+void engine::list(const std::shared_ptr<served_range>& range) {
+  const std::lock_guard lock(control_);
+  if (stop_requested_.load()) throw_errno(ECANCELED, "serve: the handler has stopped");
+  change_table(*own_, [&](range_table& table) { table.insert(range->info.range, range.get()); });
+  ranges_.push_back(range);
+}
+
+void engine::unlist(const served_range& range) {
+  const std::lock_guard lock(control_);
+  for_each_space([&](address_space& space) {
+    change_table(space, [&](range_table& table) { table.erase_client(&range); });
+  });
+  const auto mine = std::find_if(ranges_.begin(), ranges_.end(),
+                                 [&](const auto& listed) { return listed.get() == &range; });
+  if (mine == ranges_.end()) return;
+  epochs_.retire(std::move(*mine));
+  ranges_.erase(mine);
+}
+
+void engine::check_serve(const callbacks& client, const region_info& info) const {
+  if (in_child()) throw_errno(EOWNERDEAD, "serve: in a forked child");
+  check_alignment(info);
+  if (info.page_size > buffer_size_)
+    throw_errno(EINVAL, "serve: pages of " + std::to_string(info.page_size) +
+                            " bytes need a larger fault_handler_options::buffer_size");
+  if (const auto missing = client.needed - on().features(); !missing.empty())
+    throw_errno(EINVAL, "serve: the callbacks need " + to_string(missing) +
+                            ", which the handle did not negotiate");
+}
+
+// The range is in the table before it is registered: no fault can come that nobody knows.
+void engine::open_range(served_range& range) {
+  const auto ioctls = on().register_range(range.info.range, range.info.modes);
+  const std::lock_guard lock(control_);
+  if (closing_.load()) {
+    close_range(on(), range.info, close_policy::inaccessible);
+    throw_errno(ECANCELED, "serve: the handler has stopped");
+  }
+  range.info.ioctls = ioctls;
+  range.phase.store(served_range::state::open, std::memory_order_seq_cst);
+}
+
+served_region engine::serve(page_range where, std::optional<mapping> memory, callbacks client,
+                            const serve_options& options) {
+  const auto range = std::make_shared<served_range>();
+  range->info = {where, options.page_size, options.modes, {}, options.tag};
+  check_serve(client, range->info);
+  if (memory && !follows_forks_) memory->keep_from_children();
+  range->client = std::move(client);
+  range->on_end = options.on_end;
+  range->memory = std::move(memory);
+  list(range);
+  try {
+    open_range(*range);
+  } catch (...) {
+    unlist(*range);
+    throw;
+  }
+  return {shared_from_this(), range};
+}
+
+void engine::serve_registered(const region_info& registered) {
+  const auto range = std::make_shared<served_range>();
+  range->info = registered;
+  check_serve(client_, registered);
+  range->client = client_;
+  range->phase.store(served_range::state::open);
+  list(range);
+}
+
+void engine::wait_for_callbacks(const served_range& range) noexcept {
+  const auto busy = [&] {
+    for (std::size_t i = 0; i < epochs_.readers(); ++i) {
+      const reader_slot& slot = epochs_.slot(i);
+      if (&slot != worker::current_slot() && slot.current.load(std::memory_order_seq_cst) == &range)
+        return true;
+    }
+    return range.guests.load(std::memory_order_seq_cst) != 0;
+  };
+  while (busy()) std::this_thread::sleep_for(std::chrono::microseconds(20));
+}
+
+// With the control lock held.
+void engine::close_everywhere(served_range& range, close_policy policy) noexcept {
+  if (std::exchange(range.closed, true)) return;
+  for_each_space(
+      [&](address_space& space) { close_in(space, range, [&](page_range) { return policy; }); });
+}
+
+// With the control lock held, before memory of ours is unmapped: protected as a whole, nothing in
+// it needs to be told apart. What was moved out of it does.
+void engine::close_owned(served_range& range) noexcept {
+  if (std::exchange(range.closed, true)) return;
+  const page_range memory = range.memory->range();
+  const bool is_protected = protect_from_access(on(), memory);
+  for_each_space([&](address_space& space) {
+    close_in(space, range, [&](page_range piece) {
+      const bool leave = is_protected && &space == own_.get() && memory.contains(piece);
+      return leave ? close_policy::leave_zero : range.on_end;
+    });
+  });
+}
+
+void engine::end_range(served_range& range) noexcept {
+  if (in_child()) return;
+  const auto before = range.phase.exchange(served_range::state::closing);
+  wait_for_callbacks(range);
+  {
+    const std::lock_guard lock(control_);
+    if (range.memory)
+      close_owned(range);
+    else if (before != served_range::state::handed_over)
+      close_everywhere(range, range.on_end);
+  }
+  unlist(range);
+  range.memory.reset();
+}
+
+void engine::close_once() noexcept {
+  if (closing_.exchange(true)) return;
+  const auto policy = policy_.load(std::memory_order_relaxed);
+  const bool handed_over = policy == stop_policy::hand_over;
+  {
+    const std::lock_guard lock(control_);
+    for (const auto& range : ranges_) {
+      auto open = served_range::state::open;
+      range->phase.compare_exchange_strong(
+          open, handed_over ? served_range::state::handed_over : served_range::state::closing);
+    }
+    const auto left =
+        policy == stop_policy::leave_zero ? close_policy::leave_zero : close_policy::inaccessible;
+    if (!handed_over)
+      for (const auto& range : ranges_) close_everywhere(*range, left);
+  }
+  closed_.store(true, std::memory_order_release);
+  nudge();
+}
+
+handed_over engine::hand_over() const {
+  const std::lock_guard lock(control_);
+  std::vector<handed_over> spaces;
+  for_each_space([&](const address_space& space) {
+    handed_over one{handle_access::share(space.on), {}, {}};
+    for (const auto& piece : space.current->entries()) {
+      one.regions.push_back(static_cast<const served_range*>(piece.client)->info);
+      one.regions.back().range = piece.range;
+    }
+    spaces.push_back(std::move(one));
+  });
+  handed_over all = std::move(spaces.front());
+  all.children.assign(std::make_move_iterator(spaces.begin() + 1),
+                      std::make_move_iterator(spaces.end()));
+  return all;
+}
+
+}  // namespace uffd::detail

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT
+#include "uffd/fault.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+
+#include "detail/address_space.hpp"
+#include "detail/engine.hpp"
+
+namespace uffd {
+
+fault::fault(detail::engine& owner, detail::served_range& client,
+             const detail::pending_fault& pending, page_range page, page_range piece,
+             std::size_t offset, std::span<std::byte> buffer) noexcept
+    : owner_(&owner),
+      client_(&client),
+      region_(&client.info),
+      pending_(pending),
+      page_(page),
+      piece_(piece),
+      offset_(offset),
+      buffer_(buffer) {}
+
+std::size_t fault::space() const noexcept { return pending_.space->number; }
+
+const handle& fault::on() const noexcept { return pending_.space->on; }
+
+page_range fault::block(std::size_t bytes) const noexcept {
+  const auto size = std::max(std::bit_floor(bytes), page_.size());
+  const auto before = offset_ & (size - 1);
+  const auto reach = page_.begin() - piece_.begin();
+  const auto begin = page_.begin() - std::min(before, reach);
+  const auto end = std::min(page_.begin() - before + size, piece_.end());
+  return {begin, end - begin};
+}
+
+// Counts as an answer only if it was about the page that is waited for, and woke.
+template <class Operation>
+resolution fault::guarded(page_range range, bool wakes, Operation&& operation) noexcept {
+  if (range.empty() || range.wraps() || !piece_.contains(range)) return std::errc::invalid_argument;
+  const resolution result = owner_->install(pending_, page_, range, operation);
+  answered_ = answered_ || (wakes && range.contains(page_.begin()));
+  return result;
+}
+
+resolution fault::copy(page_range to, std::span<const std::byte> from,
+                       flags<fill_mode> mode) noexcept {
+  if (to.size() != from.size()) return std::errc::invalid_argument;
+  return guarded(to, !mode.has(fill_mode::dont_wake),
+                 [&] { return resolve::copy(on(), to.begin(), from, mode, page_.size()); });
+}
+
+resolution fault::copy_buffer(page_range to, std::size_t used, flags<fill_mode> mode) noexcept {
+  if (to.size() > buffer_.size() || used > to.size()) return std::errc::invalid_argument;
+  const auto whole = buffer_.first(to.size());
+  std::memset(whole.data() + used, 0, whole.size() - used);
+  return copy(to, whole, mode);
+}
+
+resolution fault::zeropage(page_range range) noexcept {
+  if (region_->ioctls.has(range_ioctl::zeropage))
+    return guarded(range, true, [&] { return resolve::zeropage(on(), range, page_.size()); });
+  // Huge pages have no zero page: copies of zeroes, one page at a time.
+  resolution result = std::errc::invalid_argument;
+  for (auto begin = range.begin(); begin < range.end(); begin += page_.size()) {
+    result = copy_buffer({begin, page_.size()}, 0);
+    if (!result.is_resolved()) break;
+  }
+  return result;
+}
+
+resolution fault::continue_(page_range range, flags<fill_mode> mode) noexcept {
+  return guarded(range, !mode.has(fill_mode::dont_wake),
+                 [&] { return resolve::continue_(on(), range, mode, page_.size()); });
+}
+
+resolution fault::move(page_range from, flags<move_mode> mode) noexcept {
+  const page_range to(page_.begin(), from.size());
+  return guarded(to, !mode.has(move_mode::dont_wake),
+                 [&] { return resolve::move(on(), to.begin(), from, mode, page_.size()); });
+}
+
+resolution fault::unprotect(page_range range) noexcept {
+  return guarded(range, true, [&] { return resolve::unprotect(on(), range); });
+}
+
+resolution fault::poison() noexcept {
+  return guarded(page_, true, [&] { return resolve::poison(on(), page_, page_.size()); });
+}
+
+}  // namespace uffd
