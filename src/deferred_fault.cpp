@@ -59,9 +59,9 @@ std::size_t deferred_fault::space() const noexcept { return space_->number; }
 
 // As a guest of the range: its end waits for us, or we see that it ends.
 template <class Operation>
-resolution deferred_fault::guarded(page_range range, Operation&& operation) noexcept {
+resolution deferred_fault::guarded(page_range range, bool wakes, Operation&& operation) noexcept {
   if (state_ == state::done) return resolution::gone();
-  if (range.empty() || range.wraps() || !piece_.contains(range)) return std::errc::invalid_argument;
+  if (range.empty() || !piece_.contains(range)) return std::errc::invalid_argument;
   client_->guests.fetch_add(1, std::memory_order_seq_cst);
   const auto phase = client_->phase.load(std::memory_order_seq_cst);
   resolution result = resolution::gone();
@@ -71,7 +71,10 @@ resolution deferred_fault::guarded(page_range range, Operation&& operation) noex
     static_cast<void>(space_->on.wake(page_));
   client_->guests.fetch_sub(1, std::memory_order_seq_cst);
   switch (result.kind()) {
+    // Filled but not woken: that is left to the end of this.
     case resolution::state::resolved:
+      state_ = wakes ? state::done : state::retried;
+      break;
     case resolution::state::gone:
       state_ = state::done;
       break;
@@ -86,38 +89,42 @@ resolution deferred_fault::guarded(page_range range, Operation&& operation) noex
 }
 
 resolution deferred_fault::copy(std::span<const std::byte> from, flags<fill_mode> mode) noexcept {
-  return guarded({page_.begin(), from.size()}, [&] {
+  return guarded({page_.begin(), from.size()}, !mode.has(fill_mode::dont_wake), [&] {
     return resolve::copy(space_->on, page_.begin(), from, mode, page_.size());
   });
 }
 
 resolution deferred_fault::zeropage() noexcept {
-  return guarded(page_, [&] { return resolve::zeropage(space_->on, page_, page_.size()); });
+  return guarded(page_, true, [&] { return resolve::zeropage(space_->on, page_, page_.size()); });
 }
 
 resolution deferred_fault::continue_(flags<fill_mode> mode) noexcept {
-  return guarded(page_, [&] { return resolve::continue_(space_->on, page_, mode, page_.size()); });
+  return guarded(page_, !mode.has(fill_mode::dont_wake),
+                 [&] { return resolve::continue_(space_->on, page_, mode, page_.size()); });
 }
 
 resolution deferred_fault::move(page_range from, flags<move_mode> mode) noexcept {
-  return guarded({page_.begin(), from.size()}, [&] {
+  return guarded({page_.begin(), from.size()}, !mode.has(move_mode::dont_wake), [&] {
     return resolve::move(space_->on, page_.begin(), from, mode, page_.size());
   });
 }
 
 resolution deferred_fault::unprotect() noexcept {
-  return guarded(page_, [&] { return resolve::unprotect(space_->on, page_); });
+  return guarded(page_, true, [&] { return resolve::unprotect(space_->on, page_); });
 }
 
 resolution deferred_fault::poison() noexcept {
-  return guarded(page_, [&] { return resolve::poison(space_->on, page_, page_.size()); });
+  return guarded(page_, true, [&] { return resolve::poison(space_->on, page_, page_.size()); });
 }
 
 resolution deferred_fault::fail(std::error_code error) noexcept {
   if (state_ == state::done) return resolution::gone();
-  owner_->record_error(std::make_exception_ptr(
-      std::system_error(error, "serving a deferred page fault at " + to_string(page_))));
-  return guarded(page_,
+  // After the end of its range nothing is left that could fail.
+  if (client_->phase.load(std::memory_order_seq_cst) == detail::served_range::state::open)
+    owner_->record_error(std::make_exception_ptr(
+        std::system_error(error, "serving the deferred page fault at " + to_string(page_) +
+                                     ", offset " + std::to_string(offset_))));
+  return guarded(page_, true,
                  [&] { return owner_->fail_closed(space_->on, pending_.event, page_, region_); });
 }
 

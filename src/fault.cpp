@@ -11,18 +11,6 @@
 
 namespace uffd {
 
-fault::fault(detail::engine& owner, detail::served_range& client,
-             const detail::pending_fault& pending, page_range page, page_range piece,
-             std::size_t offset, std::span<std::byte> buffer) noexcept
-    : owner_(&owner),
-      client_(&client),
-      region_(&client.info),
-      pending_(pending),
-      page_(page),
-      piece_(piece),
-      offset_(offset),
-      buffer_(buffer) {}
-
 std::size_t fault::space() const noexcept { return pending_.space->number; }
 
 const handle& fault::on() const noexcept { return pending_.space->on; }
@@ -36,18 +24,20 @@ page_range fault::block(std::size_t bytes) const noexcept {
   return {begin, end - begin};
 }
 
-// Counts as an answer only if it was about the page that is waited for, and woke.
+// Counts as an answer only if it resolved the page that is waited for, and woke.
 template <class Operation>
 resolution fault::guarded(page_range range, bool wakes, Operation&& operation) noexcept {
-  if (range.empty() || range.wraps() || !piece_.contains(range)) return std::errc::invalid_argument;
+  if (range.empty() || !piece_.contains(range)) [[unlikely]]
+    return std::errc::invalid_argument;
   const resolution result = owner_->install(pending_, page_, range, operation);
-  answered_ = answered_ || (wakes && range.contains(page_.begin()));
+  if (result.is_resolved() && wakes && range.contains(page_.begin())) answered_ = true;
   return result;
 }
 
 resolution fault::copy(page_range to, std::span<const std::byte> from,
                        flags<fill_mode> mode) noexcept {
-  if (to.size() != from.size()) return std::errc::invalid_argument;
+  if (to.size() != from.size()) [[unlikely]]
+    return std::errc::invalid_argument;
   return guarded(to, !mode.has(fill_mode::dont_wake),
                  [&] { return resolve::copy(on(), to.begin(), from, mode, page_.size()); });
 }

@@ -46,16 +46,17 @@ std::vector<std::optional<int>> placement(const fault_handler_options& options) 
 }  // namespace
 
 struct fault_handler::threads {
-  threads(handle on, const detail::callbacks& client, const fault_handler_options& options)
+  threads(handed_over served, const detail::callbacks& client, const fault_handler_options& options)
       : policy(options.on_stop) {
     const auto places = placement(options);
-    const bool needs_standby = detail::engine::has_events(on);
-    engine = std::make_shared<detail::engine>(std::move(on), client, options,
+    const bool needs_standby = detail::engine::has_events(served.on);
+    engine = std::make_shared<detail::engine>(std::move(served.on), client, options,
                                               places.size() + (needs_standby ? 1 : 0));
     if (needs_standby) standby.emplace(*engine, places.size());
     for (std::size_t i = 0; i < places.size(); ++i)
       workers.push_back(std::make_unique<detail::worker>(*engine, i, options, places.size(),
                                                          standby ? &*standby : nullptr));
+    engine->take_over(served.regions, std::move(served.children));
     try {
       start(places);
     } catch (...) {
@@ -82,6 +83,9 @@ struct fault_handler::threads {
     for (const auto& each : running) each->join();
     // Without a thread that could see the request, the ranges are closed here.
     engine->close_once();
+    // What the standby read at last, no worker saw.
+    for (const auto& each : workers) each->finish();
+    engine->release_clients();
   }
 
   bool called_from_callback() const {
@@ -109,7 +113,11 @@ fault_handler::fault_handler(const detail::callbacks& client, const fault_handle
 
 fault_handler::fault_handler(handle on, const detail::callbacks& client,
                              const fault_handler_options& options)
-    : threads_(std::make_unique<threads>(std::move(on), client, options)) {}
+    : fault_handler(handed_over{std::move(on)}, client, options) {}
+
+fault_handler::fault_handler(handed_over served, const detail::callbacks& client,
+                             const fault_handler_options& options)
+    : threads_(std::make_unique<threads>(std::move(served), client, options)) {}
 
 fault_handler::fault_handler(fault_handler&& other) noexcept = default;
 
@@ -158,6 +166,10 @@ void fault_handler::join() {
   if (threads_->engine->in_child())
     detail::throw_errno(EOWNERDEAD, "fault_handler::join in a forked child");
   threads_->join_all();
+  rethrow_error();
+}
+
+void fault_handler::rethrow_error() {
   if (const auto error = threads_->engine->take_error()) std::rethrow_exception(error);
 }
 

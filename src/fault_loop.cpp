@@ -76,6 +76,8 @@ fault_loop::~fault_loop() { end(); }
 
 void fault_loop::end() noexcept {
   if (!state_ || state_->engine->in_child()) return;
+  // An unread event would keep missing pages from being closed, and nobody else reads it.
+  if (detail::engine::has_events(on())) state_->worker.take_in();
   state_->engine->request_stop(state_->policy);
   state_->worker.run();
 }

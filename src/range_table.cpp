@@ -22,15 +22,6 @@ bool begins_before(const range_table::entry& a, const range_table::entry& b) {
 
 }  // namespace
 
-const range_table::entry* range_table::find(std::uintptr_t address) const noexcept {
-  const auto after = std::upper_bound(
-      entries_.begin(), entries_.end(), address,
-      [](std::uintptr_t value, const entry& piece) { return value < piece.range.begin(); });
-  if (after == entries_.begin()) return nullptr;
-  const entry& candidate = *std::prev(after);
-  return candidate.range.contains(address) ? &candidate : nullptr;
-}
-
 void range_table::insert(page_range range, void* client, std::size_t offset) {
   if (range.empty() || range.wraps())
     detail::throw_errno(EINVAL, "range_table: no range: " + to_string(range));

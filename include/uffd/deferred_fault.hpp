@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 
+#include "uffd/detail/export.hpp"
 #include "uffd/fault.hpp"
 #include "uffd/flags.hpp"
 #include "uffd/message.hpp"
@@ -22,9 +23,9 @@ namespace uffd {
 /// anew. It keeps handler state and descriptor alive; after its region or handler ended it answers
 /// resolution::gone(). Move-only; for one thread at a time, which may be any. Nothing here
 /// allocates or throws.
-class [[nodiscard, gnu::visibility("default")]] deferred_fault {
+class [[nodiscard]] UFFDPP_EXPORT deferred_fault {
  public:
-  deferred_fault(deferred_fault && other) noexcept;
+  deferred_fault(deferred_fault&& other) noexcept;
   deferred_fault& operator=(deferred_fault&& other) noexcept;
   ~deferred_fault();
 
@@ -59,7 +60,7 @@ class [[nodiscard, gnu::visibility("default")]] deferred_fault {
 
   explicit deferred_fault(const fault& from) noexcept;
   template <class Operation>
-  resolution guarded(page_range range, Operation && operation) noexcept;
+  resolution guarded(page_range range, bool wakes, Operation&& operation) noexcept;
   void end() noexcept;
 
   enum class state : std::uint8_t { waiting, retried, done };

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <span>
 
+#include "uffd/detail/export.hpp"
 #include "uffd/flags.hpp"
 #include "uffd/handle.hpp"
 #include "uffd/message.hpp"
@@ -39,7 +40,7 @@ struct pending_fault {
 /// such a fault is woken and comes again (resolution::gone()). Ranges are clipped to nothing: one
 /// outside the served range fails with EINVAL. Valid inside the callback and on its thread; not
 /// copyable.
-class [[gnu::visibility("default")]] fault {
+class UFFDPP_EXPORT fault {
  public:
   fault(const fault&) = delete;
   fault& operator=(const fault&) = delete;
@@ -118,9 +119,17 @@ class [[gnu::visibility("default")]] fault {
   friend class detail::engine;
   friend class deferred_fault;
 
-  fault(detail::engine & owner, detail::served_range & client, const detail::pending_fault& pending,
-        page_range page, page_range piece, std::size_t offset,
-        std::span<std::byte> buffer) noexcept;
+  fault(detail::engine& owner, detail::served_range& client, const region_info& region,
+        const detail::pending_fault& pending, page_range page, page_range piece, std::size_t offset,
+        std::span<std::byte> buffer) noexcept
+      : owner_(&owner),
+        client_(&client),
+        region_(&region),
+        pending_(pending),
+        page_(page),
+        piece_(piece),
+        offset_(offset),
+        buffer_(buffer) {}
 
   template <class Operation>
   resolution guarded(page_range range, bool wakes, Operation&& operation) noexcept;

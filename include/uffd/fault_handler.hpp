@@ -9,6 +9,7 @@
 
 #include "uffd/callbacks.hpp"
 #include "uffd/deferred_fault.hpp"
+#include "uffd/detail/export.hpp"
 #include "uffd/fault.hpp"
 #include "uffd/fault_handler_options.hpp"
 #include "uffd/handle.hpp"
@@ -22,9 +23,9 @@ namespace uffd {
 
 /// A handle and what is registered on it, for a successor.
 struct handed_over {
-  handle on;                          ///< still open, faults wait on it
-  std::vector<region_info> regions;   ///< serve them with fault_handler::serve_registered()
-  std::vector<handed_over> children;  ///< the same for each forked child that was followed
+  handle on;                               ///< still open, faults wait on it
+  std::vector<region_info> regions = {};   ///< what is registered
+  std::vector<handed_over> children = {};  ///< the same for each forked child that was followed
 };
 
 /// Serves the page faults of registered memory, of this process and of its forked children, on
@@ -40,20 +41,27 @@ struct handed_over {
 ///
 /// Set-up throws std::system_error. Member functions may be called from any thread; one that was
 /// moved from may only be assigned to or end.
-class [[gnu::visibility("default")]] fault_handler {
+class UFFDPP_EXPORT fault_handler {
  public:
   /// Opens a handle with what `options.open` and the callbacks ask for, and starts.
   template <class H>
   requires fault_callbacks<H>
-  explicit fault_handler(H && handler, const fault_handler_options& options = {})
+  explicit fault_handler(H&& handler, const fault_handler_options& options = {})
       : fault_handler(detail::erase_callbacks(std::forward<H>(handler)), options) {}
   /// Takes a handle and starts. Throws std::system_error (EINVAL), naming them, if features are
   /// missing that the callbacks need, or events are switched on that nobody would hear.
   template <class H>
-  requires fault_callbacks<H> fault_handler(handle on, H && handler,
+  requires fault_callbacks<H> fault_handler(handle on, H&& handler,
                                             const fault_handler_options& options = {})
       : fault_handler(std::move(on), detail::erase_callbacks(std::forward<H>(handler)), options) {}
-  fault_handler(fault_handler && other) noexcept;
+  /// Serves on, and at once, what a predecessor handed over, its forked children included. Throws
+  /// as above.
+  template <class H>
+  requires fault_callbacks<H> fault_handler(handed_over served, H&& handler,
+                                            const fault_handler_options& options = {})
+      : fault_handler(std::move(served), detail::erase_callbacks(std::forward<H>(handler)),
+                      options) {}
+  fault_handler(fault_handler&& other) noexcept;
   fault_handler& operator=(fault_handler&& other) noexcept;
   /// Stops and joins; an error that join() would have thrown is lost.
   ~fault_handler();
@@ -67,11 +75,12 @@ class [[gnu::visibility("default")]] fault_handler {
   /// Serves a range by other callbacks than the handler's own: several users share threads and
   /// descriptor. Throws also if they need features that are not negotiated.
   template <class H>
-  requires fault_callbacks<H> served_region serve(page_range range, H && client,
-                                                  serve_options options = {}) {
+  requires fault_callbacks<H> served_region serve(page_range range, H&& client,
+                                                  const serve_options& options = {}) {
     return serve_by(range, detail::erase_callbacks(std::forward<H>(client)), options);
   }
-  /// Serves what is registered on the handle already and was handed over: it is left registered.
+  /// Serves what is registered on the handle already, by another process, say, until the handler
+  /// stops. A fault there that waits more than two seconds for this call fails closed.
   void serve_registered(const region_info& registered);
 
   /// Asks to stop, also from a callback, and returns at once.
@@ -80,8 +89,11 @@ class [[gnu::visibility("default")]] fault_handler {
   /// std::system_error (EDEADLK) when called from a callback.
   void join();
   /// Stops as stop_policy::hand_over whatever the options say, waits, and gives what a successor
-  /// needs. Faults that were read but not resolved are raised again.
+  /// needs. Faults that were read but not resolved are raised again. What served_regions own must
+  /// outlive the successor.
   handed_over hand_over();
+  /// Rethrows the first error of a callback, if there was one since the last call.
+  void rethrow_error();
 
   /// The handle it reads.
   const handle& on() const noexcept;
@@ -91,6 +103,8 @@ class [[gnu::visibility("default")]] fault_handler {
  private:
   explicit fault_handler(const detail::callbacks& client, const fault_handler_options& options);
   fault_handler(handle on, const detail::callbacks& client, const fault_handler_options& options);
+  fault_handler(handed_over served, const detail::callbacks& client,
+                const fault_handler_options& options);
   served_region serve_by(page_range range, detail::callbacks client, const serve_options& options);
   void end() noexcept;
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "uffd/callbacks.hpp"
+#include "uffd/detail/export.hpp"
 #include "uffd/fault_handler_options.hpp"
 #include "uffd/handle.hpp"
 #include "uffd/handler_statistics.hpp"
@@ -21,19 +22,19 @@ namespace uffd {
 /// thread that could read on: with fork events negotiated, callbacks must not allocate while
 /// another thread of this process may fork, and a loop must not wait for a thread that unmaps or
 /// drops served memory. For one thread at a time. Ends like fault_handler, by options.on_stop.
-class [[gnu::visibility("default")]] fault_loop {
+class UFFDPP_EXPORT fault_loop {
  public:
   /// Opens a handle with what `options.open` and the callbacks ask for.
   template <class H>
   requires fault_callbacks<H>
-  explicit fault_loop(H && handler, const fault_handler_options& options = {})
+  explicit fault_loop(H&& handler, const fault_handler_options& options = {})
       : fault_loop(detail::erase_callbacks(std::forward<H>(handler)), options) {}
   /// Takes a handle; throws as fault_handler does.
   template <class H>
-  requires fault_callbacks<H> fault_loop(handle on, H && handler,
+  requires fault_callbacks<H> fault_loop(handle on, H&& handler,
                                          const fault_handler_options& options = {})
       : fault_loop(std::move(on), detail::erase_callbacks(std::forward<H>(handler)), options) {}
-  fault_loop(fault_loop && other) noexcept;
+  fault_loop(fault_loop&& other) noexcept;
   fault_loop& operator=(fault_loop&& other) noexcept;
   ~fault_loop();
 

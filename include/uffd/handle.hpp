@@ -128,7 +128,7 @@ class handle {
   explicit handle(detail::shared_descriptor state) noexcept : state_(std::move(state)) {}
 
   template <class Argument>
-  outcome call(unsigned long request, Argument argument) const noexcept;
+  outcome call(unsigned long request, Argument&& argument) const noexcept;
   outcome protect(unsigned long request, page_range range, std::uint64_t mode) const noexcept;
 
   detail::shared_descriptor state_;

@@ -62,7 +62,9 @@ class latency_histogram {
   std::chrono::nanoseconds maximum() const noexcept { return to_duration(maximum_); }
   /// The duration that `fraction` (0 to 1) of all don't exceed; 0 if there are none.
   std::chrono::nanoseconds percentile(double fraction) const noexcept {
-    const auto rank = static_cast<std::uint64_t>(fraction * static_cast<double>(total_));
+    const double exact = fraction * static_cast<double>(total_);
+    auto rank = static_cast<std::uint64_t>(exact);
+    if (static_cast<double>(rank) < exact) ++rank;
     std::uint64_t seen = 0;
     for (std::size_t i = 0; i < bucket_count; ++i) {
       seen += counts_[i];

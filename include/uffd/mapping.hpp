@@ -39,8 +39,8 @@ class mapping {
   }
   /// Shared memory (memfd) of huge pages of `page` bytes.
   static mapping shared_huge(std::size_t bytes, std::size_t page) {
-    return make(bytes, checked(page), true,
-                memory_file(MFD_HUGETLB | size_flag(page), bytes, page));
+    const unsigned size = size_flag(checked(page));
+    return make(bytes, page, true, memory_file(MFD_HUGETLB | size, bytes, page));
   }
 
   mapping(mapping&& other) noexcept
@@ -117,7 +117,10 @@ class mapping {
     const std::size_t size = rounded(bytes, page);
     unique_fd file(::memfd_create("uffd", MFD_CLOEXEC | flags));
     if (!file || ::ftruncate(file.get(), static_cast<off_t>(size)) != 0)
-      detail::throw_errno(errno, "mapping: memfd of " + std::to_string(size) + " bytes");
+      // ENODEV is what mmap calls EINVAL: no such page size.
+      detail::throw_errno(errno == ENODEV ? EINVAL : errno,
+                          "mapping: memfd of " + std::to_string(size) + " bytes in pages of " +
+                              std::to_string(page));
     return file;
   }
 

@@ -51,7 +51,8 @@ class page_range {
   }
   /// True if all of `other` lies in the range.
   constexpr bool contains(page_range other) const noexcept {
-    return other.begin_ >= begin_ && other.end() <= end();
+    const auto offset = other.begin_ - begin_;
+    return offset <= size_ && other.size_ <= size_ - offset;
   }
   /// True if a byte lies in both.
   constexpr bool overlaps(page_range other) const noexcept { return !intersection(other).empty(); }
@@ -78,7 +79,13 @@ class page_range {
 
 /// The range in words: `[0x7f0000000000, 0x7f0000002000)`.
 inline std::string to_string(page_range range) {
-  return "[" + detail::hexadecimal(range.begin()) + ", " + detail::hexadecimal(range.end()) + ")";
+  // Appended, for g++ 12 warns of `"[" + std::string` when it optimises (its bug 105651).
+  std::string text = "[";
+  text += detail::hexadecimal(range.begin());
+  text += ", ";
+  text += detail::hexadecimal(range.end());
+  text += ")";
+  return text;
 }
 
 namespace detail {

@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "uffd/detail/export.hpp"
 #include "uffd/message.hpp"
 #include "uffd/page_range.hpp"
 
@@ -17,7 +18,7 @@ namespace uffd {
 /// events do to them: a range that is moved keeps its offsets, one that is unmapped in the middle
 /// falls in two. Children of a fork start with a copy. A plain value; lookups are a binary search
 /// and may run from several threads while nobody changes it.
-class [[gnu::visibility("default")]] range_table {
+class UFFDPP_EXPORT range_table {
  public:
   /// One contiguous piece of a served range.
   struct entry {
@@ -27,7 +28,12 @@ class [[gnu::visibility("default")]] range_table {
   };
 
   /// The piece that an address is in, or null. Valid until the table changes.
-  const entry* find(std::uintptr_t address) const noexcept;
+  const entry* find(std::uintptr_t address) const noexcept {
+    const entry* last_before = entries_.data();
+    for (auto count = entries_.size(); count > 1; count -= count / 2)
+      if (last_before[count / 2].range.begin() <= address) last_before += count / 2;
+    return !entries_.empty() && last_before->range.contains(address) ? last_before : nullptr;
+  }
 
   /// Adds a range. Throws std::system_error (EEXIST) if it overlaps one that is there, EINVAL if it
   /// is empty.

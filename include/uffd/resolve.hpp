@@ -69,9 +69,11 @@ namespace resolve {
 resolution copy(const handle& on, std::uintptr_t to, std::span<const std::byte> from,
                 flags<fill_mode> mode = {}, std::size_t page = page_size()) noexcept;
 /// UFFDIO_ZEROPAGE, where the kernel has none for this memory (huge pages: EINVAL) failed. A page
-/// with a write-protect marker stays write-protected.
+/// with a write-protect marker stays write-protected, but for shared memory, where the kernel drops
+/// the mark: copy zeroes there with fill_mode::write_protect.
 resolution zeropage(const handle& on, page_range range, std::size_t page = page_size()) noexcept;
-/// UFFDIO_MOVE of the pages `from` to `to`.
+/// UFFDIO_MOVE of the pages `from` to `to`. A hole in `from` is failed with EFAULT, unless it is
+/// allowed.
 resolution move(const handle& on, std::uintptr_t to, page_range from, flags<move_mode> mode = {},
                 std::size_t page = page_size()) noexcept;
 /// UFFDIO_CONTINUE.

@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 
+#include "uffd/detail/export.hpp"
 #include "uffd/page_range.hpp"
 #include "uffd/region_info.hpp"
 
@@ -22,11 +23,11 @@ struct served_range;
 /// unmaps the mapping if it was given one; the same range in forked children is closed as well.
 /// After its handler stopped only the mapping remains. It keeps the descriptor open. Move-only;
 /// distinct objects may be used from distinct threads.
-class [[nodiscard, gnu::visibility("default")]] served_region {
+class [[nodiscard]] UFFDPP_EXPORT served_region {
  public:
   /// Serves nothing.
   served_region() noexcept = default;
-  served_region(served_region && other) noexcept = default;
+  served_region(served_region&& other) noexcept = default;
   served_region& operator=(served_region&& other) noexcept;
   ~served_region();
 

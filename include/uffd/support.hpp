@@ -69,7 +69,7 @@ namespace detail {
 inline std::string first_word_of(const char* path) {
   std::string word;
   std::ifstream(path) >> word;
-  return word;
+  return word.empty() ? "unknown" : word;
 }
 
 // 0 or the errno; the features offered on `found` and whether it may follow forks.

@@ -21,12 +21,16 @@ namespace uffd::detail {
 // it and, like all changes, belongs to the engine's control lock.
 struct address_space : std::enable_shared_from_this<address_space> {
   address_space(handle descriptor, std::size_t index)
-      : on(std::move(descriptor)), number(index), current(std::make_shared<range_table>()) {
+      : on(std::move(descriptor)),
+        features(on.features()),
+        number(index),
+        current(std::make_shared<range_table>()) {
     table.store(current.get(), std::memory_order_release);
   }
 
-  handle on;
-  std::size_t number;
+  const handle on;
+  const flags<feature> features;
+  const std::size_t number;
   std::shared_ptr<const range_table> current;
   std::atomic<const range_table*> table{nullptr};
 };

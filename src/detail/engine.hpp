@@ -25,6 +25,7 @@
 #include "uffd/detail/process.hpp"
 #include "uffd/fault_handler.hpp"
 #include "uffd/fault_handler_options.hpp"
+#include "uffd/message_reader.hpp"
 #include "uffd/served_region.hpp"
 #include "waiting_faults.hpp"
 
@@ -57,6 +58,8 @@ class engine : public std::enable_shared_from_this<engine> {
   bool is_stopping() const noexcept { return stopping_.load(std::memory_order_relaxed); }
   bool is_closed() const noexcept { return closed_.load(std::memory_order_acquire); }
   void close_once() noexcept;
+  // When no worker runs any more: lets go of the handler objects, which may own what owns this.
+  void release_clients() noexcept;
   // Descriptors written to when there is something to see besides messages.
   void add_nudge(int eventfd) { nudges_.push_back(eventfd); }
   void nudge() const noexcept;
@@ -65,11 +68,13 @@ class engine : public std::enable_shared_from_this<engine> {
   served_region serve(page_range where, std::optional<mapping> memory, callbacks client,
                       const serve_options& options);
   void serve_registered(const region_info& registered);
+  // Before any worker runs: serves what a predecessor handed over, its children included.
+  void take_over(std::vector<region_info> regions, std::vector<handed_over> children);
   void end_range(served_range& range) noexcept;
   handed_over hand_over() const;
 
   // engine_faults.cpp: from a message to its answer.
-  void dispatch(worker& by, pending_fault pending, std::uint32_t attempts = 0) noexcept;
+  void dispatch(worker& by, pending_fault& pending, std::uint32_t attempts = 0) noexcept;
   void retry_waiting(worker& by) noexcept;
   void wake_waiting() noexcept;
   bool has_waiting() const noexcept { return waiting_.size() != 0; }
@@ -80,18 +85,28 @@ class engine : public std::enable_shared_from_this<engine> {
   template <class Operation>
   resolution install(const pending_fault& pending, page_range page, page_range range,
                      Operation&& operation) noexcept;
+  // Holds the gate shared if it answers true.
+  bool enter_gate(const pending_fault& pending, page_range page, page_range range) noexcept;
   // Makes a page that can't be served fail closed, by the kind of its fault.
   resolution fail_closed(const handle& on, const page_fault& event, page_range page,
                          const region_info& region) noexcept;
 
   // engine_events.cpp: forks, moves, removals.
-  struct messages {
-    std::size_t total;
-    std::span<const uapi::message> faults;
-  };
   // One read(): its events are queued and what they touch recorded before any install goes on; its
   // faults remain to be dispatched.
-  messages read(address_space& space, std::span<uapi::message> buffer) noexcept;
+  std::span<const uapi::message> read(address_space& space,
+                                      std::span<uapi::message> buffer) noexcept {
+    if (has_events_) return read_with_events(space, buffer);
+    const auto batch = read_messages(space.on.fd(), buffer);
+    if (batch.number != 0) [[unlikely]]
+      report_unreadable(batch.number);
+    return buffer.first(batch.count);
+  }
+  // True if there is nothing to do but to wait for messages.
+  bool is_quiet() const noexcept {
+    return !has_waiting() && !has_queued_events() && children() == 0 && !epochs_.has_retired() &&
+           !is_stopping();
+  }
   bool has_queued_events() const noexcept { return has_events_ && events_.unfinished() != 0; }
   void handle_events(worker& by) noexcept;
   bool hands_over() const noexcept {
@@ -106,7 +121,8 @@ class engine : public std::enable_shared_from_this<engine> {
   void check_features(const fault_handler_options& options) const;
   void check_serve(const callbacks& client, const region_info& info) const;
 
-  void list(const std::shared_ptr<served_range>& range);
+  void list(const std::shared_ptr<served_range>& range, address_space& space);
+  void serve_registered_in(address_space& space, const region_info& registered);
   void unlist(const served_range& range);
   void open_range(served_range& range);
   template <class Change>
@@ -124,10 +140,15 @@ class engine : public std::enable_shared_from_this<engine> {
               std::uint32_t attempts) noexcept;
   void wait_for_later(worker& by, const pending_fault& pending, std::int64_t delay,
                       std::uint32_t attempts) noexcept;
-  void dispatch_stranger(worker& by, const pending_fault& pending) noexcept;
+  void dispatch_stranger(worker& by, const pending_fault& pending, std::uint32_t attempts) noexcept;
+  void fail_stranger(const pending_fault& pending, page_range page) noexcept;
 
+  std::span<const uapi::message> read_with_events(address_space& space,
+                                                  std::span<uapi::message> buffer) noexcept;
   void report_unreadable(int number) noexcept;
   void queue_events(address_space& space, std::span<const uapi::message> events) noexcept;
+  std::shared_ptr<address_space> add_child(handle on, std::shared_ptr<const range_table> table);
+  void watch_child(address_space& child) noexcept;
   void handle_event(worker& by, const queued_event& queued);
   void handle_fork(worker& by, const queued_event& queued, const fork_event& forked);
   template <class Event>
@@ -135,7 +156,7 @@ class engine : public std::enable_shared_from_this<engine> {
   void tell(worker& by, served_range& range, auto&& call) noexcept;
 
   const process_mark home_;
-  const callbacks client_;
+  callbacks client_;
   const bool has_events_;
   const bool is_gated_;
   const bool follows_forks_;
@@ -165,8 +186,6 @@ class engine : public std::enable_shared_from_this<engine> {
 
   std::mutex error_lock_;
   std::exception_ptr first_error_;
-  std::atomic<std::uintptr_t> stranger_{0};
-  std::atomic<std::uint32_t> stranger_repeats_{0};
 };
 
 // With the control lock held: readers see the old table or the new one, and keep what they see.
@@ -204,12 +223,7 @@ resolution engine::install(const pending_fault& pending, page_range page, page_r
                            Operation&& operation) noexcept {
   if (!is_gated_) [[likely]]
     return operation();
-  gate_.lock_shared();
-  if (gate_.touched_since(pending.generation, pending.space, range)) {
-    gate_.unlock_shared();
-    static_cast<void>(pending.space->on.wake(page));
-    return resolution::gone();
-  }
+  if (!enter_gate(pending, page, range)) return resolution::gone();
   const resolution result = operation();
   gate_.unlock_shared();
   return result;

@@ -9,33 +9,30 @@
 
 #include "engine.hpp"
 #include "uffd/detail/close_range.hpp"
-#include "uffd/message_reader.hpp"
 #include "worker.hpp"
 
 namespace uffd::detail {
 
-engine::messages engine::read(address_space& space, std::span<uapi::message> buffer) noexcept {
+std::span<const uapi::message> engine::read_with_events(address_space& space,
+                                                        std::span<uapi::message> buffer) noexcept {
   if (is_gated_) gate_.lock();
   const auto batch = read_messages(space.on.fd(), buffer);
-  auto faults = buffer.first(batch.count);
-  if (has_events_) {
-    events_first(faults);
-    const auto first = std::find_if(faults.begin(), faults.end(), [](const uapi::message& raw) {
-      return raw.event == uapi::event::page_fault;
-    });
-    const auto events = static_cast<std::size_t>(first - faults.begin());
-    queue_events(space, faults.first(events));
-    faults = faults.subspan(events);
-  }
+  const auto messages = buffer.first(batch.count);
+  events_first(messages);
+  const auto fault = std::find_if(messages.begin(), messages.end(), [](const uapi::message& raw) {
+    return raw.event == uapi::event::page_fault;
+  });
+  const auto events = static_cast<std::size_t>(fault - messages.begin());
+  queue_events(space, messages.first(events));
   if (is_gated_) gate_.unlock();
   if (batch.number != 0) [[unlikely]]
     report_unreadable(batch.number);
-  return {batch.count, faults};
+  return messages.subspan(events);
 }
 
 // A full descriptor table (EMFILE) leaves a fork's event where it is: it may pass, and until then
 // there is no use in looking at once again.
-void engine::report_unreadable(int number) noexcept {
+[[gnu::cold]] void engine::report_unreadable(int number) noexcept {
   record_error(std::make_exception_ptr(
       std::system_error(number, std::system_category(), "reading messages of a userfaultfd")));
   const timespec pause{0, 1'000'000};
@@ -47,7 +44,7 @@ void engine::queue_events(address_space& space, std::span<const uapi::message> e
   for (const uapi::message& raw : events) {
     if (!events_.push({space.shared_from_this(), raw}))
       end_process("more events than can be queued, and no callback returns");
-    const event seen = decode(raw, space.on.features());
+    const event seen = decode(raw, space.features);
     if (const auto* moved = std::get_if<remap_event>(&seen)) {
       gate_.record(&space, moved->from);
       gate_.record(&space, {moved->to, moved->from.size()});
@@ -82,7 +79,7 @@ void engine::handle_events(worker& by) noexcept {
 
 void engine::handle_event(worker& by, const queued_event& queued) {
   address_space& space = *queued.space;
-  const event seen = decode(queued.raw, space.on.features());
+  const event seen = decode(queued.raw, space.features);
   if (const auto* forked = std::get_if<fork_event>(&seen)) {
     handle_fork(by, queued, *forked);
   } else if (const auto* moved = std::get_if<remap_event>(&seen)) {
@@ -147,6 +144,28 @@ void engine::handle_touch(worker& by, address_space& space, const Event& seen, p
   }
   for (const auto& range : clients)
     tell(by, *range, [&](const callbacks& client) { call_back(client, seen, space.number); });
+  // The kernel wakes nobody who waits where memory was unmapped or moved away.
+  if constexpr (!std::is_same_v<Event, remove_event>) static_cast<void>(space.on.wake(touched));
+}
+
+// With the control lock held, or before any worker runs.
+std::shared_ptr<address_space> engine::add_child(handle on,
+                                                 std::shared_ptr<const range_table> table) {
+  auto child = std::make_shared<address_space>(std::move(on), next_space_++);
+  child->current = std::move(table);
+  child->table.store(child->current.get(), std::memory_order_seq_cst);
+  child_spaces_.push_back(child);
+  children_.fetch_add(1, std::memory_order_release);
+  return child;
+}
+
+void engine::watch_child(address_space& child) noexcept {
+  epoll_event interest{};
+  interest.events = EPOLLIN;
+  interest.data.ptr = &child;
+  if (::epoll_ctl(children_poll_.get(), EPOLL_CTL_ADD, child.on.fd(), &interest) != 0)
+    end_process("a forked child's userfaultfd can't be polled");
+  nudge();
 }
 
 void engine::handle_fork(worker& by, const queued_event& queued, const fork_event& forked) {
@@ -154,14 +173,9 @@ void engine::handle_fork(worker& by, const queued_event& queued, const fork_even
   std::shared_ptr<address_space> child;
   {
     const std::lock_guard lock(control_);
-    child = std::make_shared<address_space>(
-        handle_access::child(unique_fd(forked.descriptor), queued.space->on.features()),
-        next_space_++);
-    child->current = queued.space->current;
-    child->table.store(child->current.get(), std::memory_order_release);
+    child = add_child(handle_access::child(unique_fd(forked.descriptor), queued.space->features),
+                      queued.space->current);
     clients = touched_clients(*child->current, {0, ~std::uintptr_t{0}});
-    child_spaces_.push_back(child);
-    children_.fetch_add(1, std::memory_order_release);
     // What ended while the fork was under way ends in the child too.
     for (const auto& range : ranges_)
       if (range->closed) close_in(*child, *range, [&](page_range) { return range->on_end; });
@@ -170,12 +184,7 @@ void engine::handle_fork(worker& by, const queued_event& queued, const fork_even
     tell(by, *range, [&](const callbacks& client) {
       if (client.on_fork != nullptr) client.on_fork(client.object, forked, child->number);
     });
-  epoll_event interest{};
-  interest.events = EPOLLIN;
-  interest.data.ptr = child.get();
-  if (::epoll_ctl(children_poll_.get(), EPOLL_CTL_ADD, child->on.fd(), &interest) != 0)
-    end_process("a forked child's userfaultfd can't be polled");
-  nudge();
+  watch_child(*child);
 }
 
 // No message tells that a child is gone and none names its process, so it is asked: a CONTINUE that

@@ -12,9 +12,10 @@
 namespace uffd::detail {
 namespace {
 
-constexpr std::int64_t first_delay = 50'000;        // nanoseconds
-constexpr std::int64_t longest_delay = 10'000'000;  // nanoseconds
-constexpr std::uint32_t tolerated_strangers = 256;
+constexpr std::int64_t first_delay = 50'000;             // nanoseconds
+constexpr std::int64_t longest_delay = 10'000'000;       // nanoseconds
+constexpr std::uint32_t last_stranger_attempt = 256;     // two and a half seconds
+constexpr std::int64_t stranger_memory = 1'000'000'000;  // nanoseconds
 
 std::int64_t delay_after(std::uint32_t attempts) noexcept {
   return attempts >= 8 ? longest_delay : first_delay << attempts;
@@ -26,7 +27,16 @@ page_range page_at(std::uintptr_t address, std::size_t size) noexcept {
 
 }  // namespace
 
-void engine::dispatch(worker& by, pending_fault pending, std::uint32_t attempts) noexcept {
+inline resolution engine::call(served_range& range, fault& raised) noexcept {
+  try {
+    return range.client.on_page_fault(range.client.object, raised);
+  } catch (...) {
+    record_error(std::current_exception());
+    return std::errc::operation_canceled;
+  }
+}
+
+void engine::dispatch(worker& by, pending_fault& pending, std::uint32_t attempts) noexcept {
   // First, so that an event read from here on is noticed at the install; what was read before must
   // have been handled, for the callback's decision and the table rest on it.
   pending.generation = gate_.generation();
@@ -35,17 +45,19 @@ void engine::dispatch(worker& by, pending_fault pending, std::uint32_t attempts)
     if (has_queued_events()) return wait_for_later(by, pending, first_delay, attempts);
   }
   const auto* piece =
-      pending.space->table.load(std::memory_order_acquire)->find(pending.event.address);
+      pending.space->table.load(std::memory_order_seq_cst)->find(pending.event.address);
   if (piece == nullptr) [[unlikely]]
-    return dispatch_stranger(by, pending);
+    return dispatch_stranger(by, pending, attempts);
   auto& range = *static_cast<served_range*>(piece->client);
   by.slot().current.store(&range, std::memory_order_seq_cst);
   const auto phase = range.phase.load(std::memory_order_seq_cst);
   if (phase == served_range::state::open) [[likely]] {
     const auto page = page_at(pending.event.address, range.info.page_size);
     const auto offset = piece->offset + (page.begin() - piece->range.begin());
-    fault raised(*this, range, pending, page, piece->range, offset, by.buffer());
-    settle(by, pending, raised, call(range, raised), attempts);
+    fault raised(*this, range, range.info, pending, page, piece->range, offset, by.buffer());
+    const resolution answer = call(range, raised);
+    if (!answer.is_resolved() || !raised.answered_ || by.statistics() != nullptr) [[unlikely]]
+      settle(by, pending, raised, answer, attempts);
   } else if (phase == served_range::state::starting) {
     wait_for_later(by, pending, first_delay, attempts);
   } else if (phase == served_range::state::handed_over) {
@@ -55,13 +67,12 @@ void engine::dispatch(worker& by, pending_fault pending, std::uint32_t attempts)
   by.slot().current.store(nullptr, std::memory_order_release);
 }
 
-resolution engine::call(served_range& range, fault& raised) noexcept {
-  try {
-    return range.client.on_page_fault(range.client.object, raised);
-  } catch (...) {
-    record_error(std::current_exception());
-    return std::errc::operation_canceled;
-  }
+bool engine::enter_gate(const pending_fault& pending, page_range page, page_range range) noexcept {
+  gate_.lock_shared();
+  if (!gate_.touched_since(pending.generation, pending.space, range)) return true;
+  gate_.unlock_shared();
+  static_cast<void>(pending.space->on.wake(page));
+  return false;
 }
 
 void engine::settle(worker& by, const pending_fault& pending, fault& raised, resolution answer,
@@ -91,7 +102,8 @@ void engine::settle(worker& by, const pending_fault& pending, fault& raised, res
       break;
   }
   record_error(std::make_exception_ptr(
-      std::system_error(answer.error(), "serving a page fault at " + to_string(raised.page()))));
+      std::system_error(answer.error(), "serving the page fault at " + to_string(raised.page()) +
+                                            ", offset " + std::to_string(raised.offset()))));
   const auto closed = fail_closed(pending.space->on, pending.event, raised.page(), raised.region());
   if (closed.kind() == state::retry)
     wait_for_later(by, pending, delay_after(attempts), attempts + 1);
@@ -139,8 +151,10 @@ bool engine::add_waiting(const pending_fault& pending, std::int64_t due,
 
 void engine::retry_waiting(worker& by) noexcept {
   const auto now = monotonic_nanoseconds();
-  while (auto waiting = waiting_.take(now))
-    dispatch(by, {waiting->event, waiting->space.get(), 0, now}, waiting->attempts);
+  while (auto waiting = waiting_.take(now)) {
+    pending_fault pending{waiting->event, waiting->space.get(), 0, now};
+    dispatch(by, pending, waiting->attempts);
+  }
 }
 
 void engine::wake_waiting() noexcept {
@@ -148,18 +162,29 @@ void engine::wake_waiting() noexcept {
     static_cast<void>(waiting->space->on.wake(page_at(waiting->event.address, page_size())));
 }
 
-// An address that nobody serves: its range ended or moved a moment ago, so the thread looks again.
-// One that keeps coming was registered on the handle past serve(): it fails closed.
-void engine::dispatch_stranger(worker& by, const pending_fault& pending) noexcept {
-  if (auto* counts = by.statistics()) counts->strangers.add();
+// An address that nobody serves. Its range may have ended or moved a moment ago, then a wake lets
+// the thread see it; or its range comes in a moment (serve_registered()), so the fault waits, and
+// whoever asks again meanwhile sleeps on. After the last attempt it is woken once more, and only if
+// it comes back even then, so that it is no leftover, it fails closed: it was registered past
+// serve().
+void engine::dispatch_stranger(worker& by, const pending_fault& pending,
+                               std::uint32_t attempts) noexcept {
   const auto page = page_at(pending.event.address, page_size());
-  const bool again = stranger_.exchange(page.begin(), std::memory_order_relaxed) == page.begin();
-  const auto repeats = again ? stranger_repeats_.fetch_add(1, std::memory_order_relaxed) + 1 : 0;
-  if (!again) stranger_repeats_.store(0, std::memory_order_relaxed);
-  if (repeats < tolerated_strangers) {
+  if (attempts > last_stranger_attempt) return;
+  if (attempts == 0 && by.statistics() != nullptr) by.statistics()->strangers.add();
+  const bool is_last = attempts == last_stranger_attempt;
+  const auto due = monotonic_nanoseconds() + (is_last ? stranger_memory : delay_after(attempts));
+  waiting_faults::added added{false, true, 0};
+  if (!is_closed())
+    added = waiting_.add({pending.space->shared_from_this(), pending.event, due, attempts + 1});
+  if (!added.is_new) {
+    if (added.attempts > last_stranger_attempt) fail_stranger(pending, page);
+  } else if (attempts == 0 || is_last || !added.waits) {
     static_cast<void>(pending.space->on.wake(page));
-    return;
   }
+}
+
+void engine::fail_stranger(const pending_fault& pending, page_range page) noexcept {
   record_error(std::make_exception_ptr(
       std::system_error(std::make_error_code(std::errc::bad_address),
                         "a page fault outside every served range, at " + to_string(page))));

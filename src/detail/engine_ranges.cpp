@@ -16,10 +16,10 @@
 
 namespace uffd::detail {
 
-void engine::list(const std::shared_ptr<served_range>& range) {
+void engine::list(const std::shared_ptr<served_range>& range, address_space& space) {
   const std::lock_guard lock(control_);
   if (stop_requested_.load()) throw_errno(ECANCELED, "serve: the handler has stopped");
-  change_table(*own_, [&](range_table& table) { table.insert(range->info.range, range.get()); });
+  change_table(space, [&](range_table& table) { table.insert(range->info.range, range.get()); });
   ranges_.push_back(range);
 }
 
@@ -67,7 +67,7 @@ served_region engine::serve(page_range where, std::optional<mapping> memory, cal
   range->client = std::move(client);
   range->on_end = options.on_end;
   range->memory = std::move(memory);
-  list(range);
+  list(range, *own_);
   try {
     open_range(*range);
   } catch (...) {
@@ -77,13 +77,28 @@ served_region engine::serve(page_range where, std::optional<mapping> memory, cal
   return {shared_from_this(), range};
 }
 
-void engine::serve_registered(const region_info& registered) {
+void engine::serve_registered_in(address_space& space, const region_info& registered) {
   const auto range = std::make_shared<served_range>();
   range->info = registered;
   check_serve(client_, registered);
   range->client = client_;
   range->phase.store(served_range::state::open);
-  list(range);
+  list(range, space);
+}
+
+void engine::serve_registered(const region_info& registered) {
+  serve_registered_in(*own_, registered);
+}
+
+void engine::take_over(std::vector<region_info> regions, std::vector<handed_over> children) {
+  for (const auto& registered : regions) serve_registered_in(*own_, registered);
+  if (!children.empty() && !follows_forks_)
+    throw_errno(EINVAL, "fault handler: children were handed over, but forks are not followed");
+  for (auto& child : children) {
+    const auto space = add_child(std::move(child.on), std::make_shared<range_table>());
+    for (const auto& registered : child.regions) serve_registered_in(*space, registered);
+    watch_child(*space);
+  }
 }
 
 void engine::wait_for_callbacks(const served_range& range) noexcept {
@@ -129,6 +144,8 @@ void engine::end_range(served_range& range) noexcept {
       close_owned(range);
     else if (before != served_range::state::handed_over)
       close_everywhere(range, range.on_end);
+    else
+      range.phase.store(before);  // still registered: whoever answers later must wake
   }
   unlist(range);
   range.memory.reset();
@@ -152,6 +169,13 @@ void engine::close_once() noexcept {
   }
   closed_.store(true, std::memory_order_release);
   nudge();
+}
+
+void engine::release_clients() noexcept {
+  std::vector<callbacks> released;
+  const std::lock_guard lock(control_);
+  for (const auto& range : ranges_) released.push_back(std::exchange(range->client, {}));
+  released.push_back(std::exchange(client_, {}));
 }
 
 handed_over engine::hand_over() const {

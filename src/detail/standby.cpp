@@ -86,8 +86,8 @@ void standby::drain() noexcept {
 
 // Events are queued by the engine; faults wait for a worker.
 void standby::read(address_space& space) noexcept {
-  for (const uapi::message& raw : engine_.read(space, messages_).faults)
-    engine_.add_waiting({decode_fault(raw, space.on.features()), &space, 0, 0}, 0, 0);
+  for (const uapi::message& raw : engine_.read(space, messages_))
+    engine_.add_waiting({decode_fault(raw, space.features), &space, 0, 0}, 0, 0);
   if (engine_.has_queued_events()) engine_.nudge();
 }
 

@@ -12,6 +12,9 @@
 namespace uffd::detail {
 namespace {
 
+// Not by its pthread_t, which a thread started after a join may have again.
+thread_local const thread* current = nullptr;
+
 class blocked_signals {
  public:
   blocked_signals() noexcept {
@@ -62,9 +65,12 @@ thread::thread(const char* name, std::optional<int> cpu, std::function<void()> b
 }
 
 void* thread::start(void* self) noexcept {
+  current = static_cast<thread*>(self);
   static_cast<thread*>(self)->body_();
   return nullptr;
 }
+
+bool thread::is_current() const noexcept { return current == this; }
 
 void thread::join() noexcept {
   if (!std::exchange(joined_, true)) ::pthread_join(thread_, nullptr);

@@ -19,7 +19,7 @@ class thread {
   thread& operator=(const thread&) = delete;
 
   void join() noexcept;
-  bool is_current() const noexcept { return ::pthread_equal(thread_, ::pthread_self()) != 0; }
+  bool is_current() const noexcept;
 
  private:
   static void* start(void* self) noexcept;

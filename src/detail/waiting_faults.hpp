@@ -37,20 +37,29 @@ class waiting_faults {
 
   std::size_t size() const noexcept { return size_.load(std::memory_order_acquire); }
 
-  // False if there is no room. The same address with the same cause waits only once.
-  bool add(waiting_fault fault) noexcept {
+  struct added {
+    bool waits;              // false: there is no room
+    bool is_new;             // false: it waited before
+    std::uint32_t attempts;  // as it waits now
+    explicit operator bool() const noexcept { return waits; }
+  };
+
+  // The same address with the same cause waits only once, then for the earlier of both times and
+  // with the attempts of the former.
+  added add(waiting_fault fault) noexcept {
     const std::lock_guard lock(mutex_);
     for (waiting_fault& item : items_) {
       if (item.space != fault.space || item.event.address != fault.event.address ||
           item.event.cause != fault.event.cause)
         continue;
       item.due = std::min(item.due, fault.due);
-      return true;
+      publish();
+      return {true, false, item.attempts};
     }
-    if (items_.size() == items_.capacity()) return false;
+    if (items_.size() == items_.capacity()) return {false, true, fault.attempts};
     items_.push_back(std::move(fault));
     publish();
-    return true;
+    return {true, true, items_.back().attempts};
   }
 
   // The fault that has been due the longest at `now`.

@@ -19,7 +19,7 @@ namespace {
 constexpr std::int64_t sweep_interval = 100'000'000;  // nanoseconds
 constexpr std::int64_t no_limit = -1;
 // What one worker takes, the others can't serve while its callbacks run.
-constexpr std::size_t shared_batch = 2;
+constexpr std::size_t shared_batch = 1;
 
 thread_local const reader_slot* slot_of_this_thread = nullptr;
 
@@ -41,19 +41,24 @@ worker::worker(engine& owner, std::size_t index, const fault_handler_options& op
       batch_(workers == 1 ? message_reader::capacity : shared_batch),
       buffer_(make_buffer(options.buffer_size)),
       nudge_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      statistics_(options.statistics ? std::make_unique<counters>() : nullptr) {
+      statistics_(options.statistics ? std::make_unique<counters>() : nullptr),
+      entries_{{{owner.on().fd(), POLLIN, 0},
+                {nudge_.get(), POLLIN, 0},
+                {owner.children_poll(), POLLIN, 0}}} {
   if (!nudge_) throw_errno(errno, "eventfd");
   engine_.add_nudge(nudge_.get());
 }
 
 const reader_slot* worker::current_slot() noexcept { return slot_of_this_thread; }
 
-void worker::run() noexcept {
+// Flattened: one fault is a few hundred instructions, of which calls would be a fifth.
+[[gnu::flatten]] void worker::run() noexcept {
   slot_of_this_thread = &slot_;
   while (!engine_.is_closed()) {
-    const auto limit = wait_limit();
-    const timespec timeout = to_timespec(limit);
-    turn(wait(limit == no_limit ? nullptr : &timeout));
+    const bool quiet = engine_.is_quiet();
+    const auto ready = wait(quiet);
+    // Whoever nudged changed something after we looked, and does so once.
+    turn(ready, quiet && !ready.nudged);
   }
   finish();
   slot_of_this_thread = nullptr;
@@ -62,20 +67,28 @@ void worker::run() noexcept {
 void worker::dispatch_once() noexcept {
   const auto* const outer = std::exchange(slot_of_this_thread, &slot_);
   const timespec at_once{0, 0};
-  turn(wait(&at_once));
+  turn(look(entries_.size(), call_poll(entries_.data(), entries_.size(), &at_once)), false);
   slot_of_this_thread = outer;
 }
 
+void worker::take_in() noexcept {
+  address_space& space = engine_.own_space();
+  for (const uapi::message& raw : engine_.read(space, messages_))
+    engine_.add_waiting({decode_fault(raw, space.features), &space, 0, 0}, 0, 0);
+}
+
 // Nothing is registered any more, so what can still be read are events that somebody waits for.
-void worker::finish() noexcept {
-  pollfd entry{engine_.on().fd(), POLLIN, 0};
+[[gnu::cold, gnu::noinline]] void worker::finish() noexcept {
   const timespec at_once{0, 0};
-  while (!engine_.hands_over() && call_poll(&entry, 1, &at_once) > 0 && entry.revents == POLLIN)
-    turn({true, false});
+  while (!engine_.hands_over() && call_poll(entries_.data(), 1, &at_once) > 0 &&
+         entries_[0].revents == POLLIN)
+    turn({true, false, false}, false);
+  if (engine_.has_queued_events()) engine_.handle_events(*this);
   engine_.wake_waiting();
 }
 
 std::int64_t worker::wait_limit() const noexcept {
+  if (engine_.has_queued_events()) return 0;
   std::int64_t limit = no_limit;
   if (engine_.has_waiting())
     limit = std::max<std::int64_t>(0, engine_.next_retry() - monotonic_nanoseconds());
@@ -84,28 +97,43 @@ std::int64_t worker::wait_limit() const noexcept {
   return limit;
 }
 
-worker::readiness worker::wait(const timespec* timeout) noexcept {
-  const bool has_children = engine_.children() != 0;
-  if (busy_polling_) return {true, has_children};
-  std::array<pollfd, 3> entries{{{engine_.on().fd(), POLLIN, 0},
-                                 {nudge_.get(), POLLIN, 0},
-                                 {engine_.children_poll(), POLLIN, 0}}};
-  if (call_poll(entries.data(), has_children ? 3 : 2, timeout) <= 0) return {false, false};
-  if (entries[1].revents != 0) drain_counter(nudge_.get());
-  return {entries[0].revents != 0, entries[2].revents != 0};
+worker::readiness worker::wait(bool quiet) noexcept {
+  if (busy_polling_) return {true, engine_.children() != 0, false};
+  if (quiet) [[likely]]
+    return look(2, call_poll(entries_.data(), 2));
+  return wait_for_chores();
 }
 
-void worker::turn(readiness ready) noexcept {
+[[gnu::cold, gnu::noinline]] worker::readiness worker::wait_for_chores() noexcept {
+  const nfds_t count = engine_.children() != 0 ? 3 : 2;
+  const auto limit = wait_limit();
+  const timespec timeout = to_timespec(limit);
+  return look(count, call_poll(entries_.data(), count, limit == no_limit ? nullptr : &timeout));
+}
+
+worker::readiness worker::look(nfds_t count, int ready) noexcept {
+  if (ready <= 0) return {false, false, false};
+  if (entries_[1].revents != 0) [[unlikely]]
+    drain_counter(nudge_.get());
+  return {entries_[0].revents != 0, count > 2 && entries_[2].revents != 0,
+          entries_[1].revents != 0};
+}
+
+void worker::turn(readiness ready, bool quiet) noexcept {
   engine_.readers().enter(slot_);
   if (standby_ != nullptr) standby_->wake_if_asleep();
-  if (engine_.is_stopping()) [[unlikely]]
-    engine_.close_once();
   if (ready.own) read(engine_.own_space());
-  if (ready.children) read_children();
+  if (!quiet) [[unlikely]]
+    do_chores(ready.children);
+  engine_.readers().leave(slot_);
+}
+
+[[gnu::cold, gnu::noinline]] void worker::do_chores(bool children_ready) noexcept {
+  if (engine_.is_stopping()) engine_.close_once();
+  if (children_ready) read_children();
   if (engine_.has_queued_events()) engine_.handle_events(*this);
   if (engine_.has_waiting()) engine_.retry_waiting(*this);
   if (sweeps_) sweep();
-  engine_.readers().leave(slot_);
 }
 
 // Forgets children that died and frees what no reader sees any more; now and then is often enough.
@@ -119,12 +147,18 @@ void worker::sweep() noexcept {
 }
 
 void worker::read(address_space& space) noexcept {
-  const auto messages = engine_.read(space, std::span(messages_).first(batch_));
-  if (messages.total == 0 && statistics_) statistics_->empty_reads.add();
-  const std::int64_t read_at = statistics_ ? monotonic_nanoseconds() : 0;
-  const auto features = space.on.features();
-  for (const uapi::message& raw : messages.faults)
-    engine_.dispatch(*this, {decode_fault(raw, features), &space, 0, read_at});
+  const auto faults = engine_.read(space, std::span(messages_).first(batch_));
+  if (engine_.has_queued_events()) engine_.handle_events(*this);
+  const std::int64_t read_at = statistics_ ? count_read(faults.empty()) : 0;
+  for (const uapi::message& raw : faults) {
+    pending_fault pending{decode_fault(raw, space.features), &space, 0, read_at};
+    engine_.dispatch(*this, pending);
+  }
+}
+
+[[gnu::cold, gnu::noinline]] std::int64_t worker::count_read(bool empty) noexcept {
+  if (empty) statistics_->empty_reads.add();
+  return monotonic_nanoseconds();
 }
 
 void worker::read_children() noexcept {

@@ -3,6 +3,7 @@
 // dispatch().
 #pragma once
 
+#include <poll.h>
 #include <time.h>
 
 #include <array>
@@ -37,8 +38,12 @@ class worker {
 
   // Serves until the engine is closed; the thread's body.
   void run() noexcept;
+  // Reads what nobody serves any more, so that nobody waits for it; after the last run() too.
+  void finish() noexcept;
   // Serves once what is there, without waiting.
   void dispatch_once() noexcept;
+  // Reads what is there and serves nothing: events are queued, faults wait.
+  void take_in() noexcept;
   // How long to wait at most before the next turn, in nanoseconds; negative: without end.
   std::int64_t wait_limit() const noexcept;
   // Readable when the engine has something to see besides messages.
@@ -55,12 +60,17 @@ class worker {
   struct readiness {
     bool own;
     bool children;
+    bool nudged;
   };
-  readiness wait(const timespec* timeout) noexcept;
-  void turn(readiness ready) noexcept;
+  // `quiet`: nothing but messages can come, else no longer than until the next chore.
+  readiness wait(bool quiet) noexcept;
+  readiness wait_for_chores() noexcept;
+  readiness look(nfds_t count, int ready) noexcept;
+  void turn(readiness ready, bool quiet) noexcept;
+  void do_chores(bool children_ready) noexcept;
   void sweep() noexcept;
-  void finish() noexcept;
   void read(address_space& space) noexcept;
+  std::int64_t count_read(bool empty) noexcept;
   void read_children() noexcept;
 
   engine& engine_;
@@ -73,6 +83,7 @@ class worker {
   mapping buffer_;
   unique_fd nudge_;
   std::unique_ptr<counters> statistics_;
+  std::array<pollfd, 3> entries_;  // messages, nudges, children's messages
   std::array<uapi::message, message_reader::capacity> messages_{};
 };
 

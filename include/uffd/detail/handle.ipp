@@ -59,12 +59,14 @@ inline std::string registration_problem(int number, page_range range) {
 
 }  // namespace detail
 
+// Inlined by force: on the fault path every one of these is the only thing its caller does.
 template <class Argument>
-outcome handle::call(unsigned long request, Argument argument) const noexcept {
+[[gnu::always_inline]] inline outcome handle::call(unsigned long request,
+                                                   Argument&& argument) const noexcept {
   if (!state_) [[unlikely]]
     return {0, EBADF};
-  if (const int refused = state_->refusal(); refused != 0) [[unlikely]]
-    return {0, refused};
+  if (state_->owner.in_child()) [[unlikely]]
+    return {0, EOWNERDEAD};
   const int result = detail::call_ioctl(state_->descriptor.get(), request, &argument);
   const auto length = static_cast<std::size_t>(detail::length_of(argument));
   if constexpr (requires { argument.result; })

@@ -50,37 +50,31 @@ int settle_present(const handle& on, page_range page, Occupied& occupied) noexce
   return on.wake(page).number;
 }
 
-// Goes through `range` with `attempt(range) -> outcome`. Rare answers are dealt with page by page:
-// `occupied(page) -> errno` tries to get past a page that is there, EEXIST meaning that it truly
-// is.
+// Goes on where a first attempt on `range` ended with `result`, page by page where that is needed.
+// `attempt(range) -> outcome` tries again; `occupied(page) -> errno` tries to get past a page that
+// is there, EEXIST meaning that it truly is.
 template <class Attempt, class Occupied>
-resolution resolve_pages(const handle& on, page_range range, std::size_t page, Attempt&& attempt,
-                         Occupied&& occupied) noexcept {
-  outcome result = attempt(range);
-  if (result) [[likely]]
-    return resolution::resolved();
-  std::uintptr_t position = range.begin();
+resolution resolve_rest(const handle& on, page_range range, std::size_t page, outcome result,
+                        Attempt&& attempt, Occupied&& occupied) noexcept {
   bool some = false;
   bool single = false;
-  while (true) {
+  for (std::uintptr_t position = range.begin();;) {
     position += result.bytes;
     some = some || result.bytes != 0;
-    const page_range rest(position, range.end() - position);
     const page_range first(position, page);
-    if (result.bytes == 0 || result) {
-      if (result.number == ENOENT && !single && rest.size() > page) {
-        single = true;  // a mapping ends somewhere inside: each page for itself from here on
-      } else if (result.number == ENOENT) {
-        static_cast<void>(on.wake(first));  // whoever waited there sees what is there now
-        position += page;
-      } else if (result.number == EEXIST) {
-        const int number = settle_present(on, first, occupied);
-        if (number != 0) return resolution_of(number);
-        some = true;
-        position += page;
-      } else if (result.number != 0) {
-        return resolution_of(result.number);
-      }
+    if (result.bytes != 0 || (result.number == ENOENT && !single && range.size() > page)) {
+      // Some was done, or a mapping ends somewhere inside: then each page for itself from here on.
+      single = single || result.bytes == 0;
+    } else if (result.number == ENOENT) {
+      static_cast<void>(on.wake(first));  // whoever waited there sees what is there now
+      position += page;
+    } else if (result.number == EEXIST) {
+      const int number = settle_present(on, first, occupied);
+      if (number != 0) return resolution_of(number);
+      some = true;
+      position += page;
+    } else {
+      return resolution_of(result.number);
     }
     if (position >= range.end()) return some ? resolution::resolved() : resolution::gone();
     result =
@@ -88,24 +82,26 @@ resolution resolve_pages(const handle& on, page_range range, std::size_t page, A
   }
 }
 
-}  // namespace detail
-
-namespace resolve {
-
-inline resolution copy(const handle& on, std::uintptr_t to, std::span<const std::byte> from,
-                       flags<fill_mode> mode, std::size_t page) noexcept {
-  return detail::resolve_pages(
-      on, page_range(to, from.size()), page,
+// Each of these is apart from its first attempt, which nearly always is the only one: the fault
+// path pays for nothing else.
+[[gnu::cold, gnu::noinline]] inline resolution copy_rest(const handle& on, std::uintptr_t to,
+                                                         std::span<const std::byte> from,
+                                                         flags<fill_mode> mode, std::size_t page,
+                                                         outcome first) noexcept {
+  return resolve_rest(
+      on, page_range(to, from.size()), page, first,
       [&](page_range rest) {
         return on.copy(rest.begin(), from.subspan(rest.begin() - to, rest.size()), mode);
       },
       [](page_range) { return EEXIST; });
 }
 
-inline resolution zeropage(const handle& on, page_range range, std::size_t page) noexcept {
+[[gnu::cold, gnu::noinline]] inline resolution zeropage_rest(const handle& on, page_range range,
+                                                             std::size_t page,
+                                                             outcome first) noexcept {
   alignas(64) static constexpr std::array<std::byte, 65536> zeroes{};
-  return detail::resolve_pages(
-      on, range, page, [&](page_range rest) { return on.zeropage(rest); },
+  return resolve_rest(
+      on, range, page, first, [&](page_range rest) { return on.zeropage(rest); },
       [&](page_range occupied) {
         // COPY gets past a marker, answers EEXIST for a page, and keeps the mark.
         if (occupied.size() > zeroes.size()) return EEXIST;
@@ -115,34 +111,95 @@ inline resolution zeropage(const handle& on, page_range range, std::size_t page)
       });
 }
 
+// What MOVE answered for `target`, in the errnos of the other ioctls: its EINVAL and ENOENT stand
+// for the border of a mapping, a target that isn't registered, and a source that can't be moved
+// alike.
+inline outcome clarified_move(const handle& on, page_range target, std::size_t page,
+                              outcome result) noexcept {
+  const bool unclear = result.number == EINVAL || result.number == ENOENT;
+  if (result.bytes != 0 || !unclear || !target.is_aligned(page)) return result;
+  if (target.size() > page) return {0, ENOENT};  // perhaps a border: each page for itself tells
+  // CONTINUE does nothing to anonymous memory, but looks for the registration first.
+  const int probed = on.continue_(target).number;
+  if (probed == ENOENT || probed == ESRCH || probed == EAGAIN) return {0, probed};
+  return {0, result.number == ENOENT ? EFAULT : result.number};
+}
+
+[[gnu::cold, gnu::noinline]] inline resolution move_rest(const handle& on, std::uintptr_t to,
+                                                         page_range from, flags<move_mode> mode,
+                                                         std::size_t page, outcome first) noexcept {
+  const page_range all(to, from.size());
+  const auto attempt = [&](page_range target) {
+    const page_range source(from.begin() + (target.begin() - to), target.size());
+    return clarified_move(on, target, page, on.move(target.begin(), source, mode));
+  };
+  return resolve_rest(on, all, page, clarified_move(on, all, page, first), attempt,
+                      [&](page_range occupied) {
+                        if (!take_marker_off(on, occupied)) return EEXIST;
+                        return attempt(occupied).number;
+                      });
+}
+
+[[gnu::cold, gnu::noinline]] inline resolution continue_rest(const handle& on, page_range range,
+                                                             flags<fill_mode> mode,
+                                                             std::size_t page,
+                                                             outcome first) noexcept {
+  return resolve_rest(
+      on, range, page, first, [&](page_range rest) { return on.continue_(rest, mode); },
+      [](page_range) { return EEXIST; });
+}
+
+[[gnu::cold, gnu::noinline]] inline resolution poison_rest(const handle& on, page_range range,
+                                                           std::size_t page,
+                                                           outcome first) noexcept {
+  return resolve_rest(
+      on, range, page, first, [&](page_range rest) { return on.poison(rest); },
+      [&](page_range occupied) {
+        if (!take_marker_off(on, occupied)) return EEXIST;
+        return on.poison(occupied).number;
+      });
+}
+
+}  // namespace detail
+
+namespace resolve {
+
+inline resolution copy(const handle& on, std::uintptr_t to, std::span<const std::byte> from,
+                       flags<fill_mode> mode, std::size_t page) noexcept {
+  const outcome first = on.copy(to, from, mode);
+  if (first) [[likely]]
+    return resolution::resolved();
+  return detail::copy_rest(on, to, from, mode, page, first);
+}
+
+inline resolution zeropage(const handle& on, page_range range, std::size_t page) noexcept {
+  const outcome first = on.zeropage(range);
+  if (first) [[likely]]
+    return resolution::resolved();
+  return detail::zeropage_rest(on, range, page, first);
+}
+
 inline resolution move(const handle& on, std::uintptr_t to, page_range from, flags<move_mode> mode,
                        std::size_t page) noexcept {
-  const auto source = [&](page_range target) {
-    return page_range(from.begin() + (target.begin() - to), target.size());
-  };
-  return detail::resolve_pages(
-      on, page_range(to, from.size()), page,
-      [&](page_range rest) { return on.move(rest.begin(), source(rest), mode); },
-      [&](page_range occupied) {
-        if (!detail::take_marker_off(on, occupied)) return EEXIST;
-        return on.move(occupied.begin(), source(occupied), mode).number;
-      });
+  const outcome first = on.move(to, from, mode);
+  if (first) [[likely]]
+    return resolution::resolved();
+  return detail::move_rest(on, to, from, mode, page, first);
 }
 
 inline resolution continue_(const handle& on, page_range range, flags<fill_mode> mode,
                             std::size_t page) noexcept {
-  return detail::resolve_pages(
-      on, range, page, [&](page_range rest) { return on.continue_(rest, mode); },
-      [](page_range) { return EEXIST; });
+  const outcome first = on.continue_(range, mode);
+  if (first) [[likely]]
+    return resolution::resolved();
+  return detail::continue_rest(on, range, mode, page, first);
 }
 
 inline resolution poison(const handle& on, page_range range, std::size_t page) noexcept {
-  return detail::resolve_pages(
-      on, range, page, [&](page_range rest) { return on.poison(rest); },
-      [&](page_range occupied) {
-        if (!detail::take_marker_off(on, occupied)) return EEXIST;
-        return on.poison(occupied).number;
-      });
+  const outcome first = on.poison(range);
+  if (first) [[likely]]
+    return resolution::resolved();
+  return detail::poison_rest(on, range, page, first);
 }
 
 inline resolution unprotect(const handle& on, page_range range) noexcept {
