@@ -26,6 +26,7 @@ set(header_only
   message_reader
   resolve)
 set(compiled
+  detail/export
   range_table
   latency_histogram
   handler_statistics
@@ -75,7 +76,9 @@ foreach(file IN LISTS files)
   layer_of(${file} name)
   list(FIND layers ${name} place)
   string(REGEX MATCH "^src/" in_src ${file})
-  if(in_src AND name IN_LIST header_only)
+  if(file STREQUAL "src/detail/uapi.cpp")  # checks the header against the system's; no body of it
+    list(LENGTH layers place)
+  elseif(in_src AND name IN_LIST header_only)
     violation("belongs to the header-only part, which has no sources")
   elseif(in_src AND place LESS 0)
     list(LENGTH layers place)

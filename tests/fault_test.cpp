@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: MIT
+#include "uffd/fault.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include "support/awaited.hpp"
+#include "support/memory.hpp"
+#include "support/requires.hpp"
+#include "support/serving.hpp"
+#include "support/sight.hpp"
+#include "support/toucher.hpp"
+#include "support/watchdog.hpp"
+#include "uffd/deferred_fault.hpp"
+#include "uffd/fault_handler.hpp"
+
+namespace uffd {
+namespace {
+
+static_assert(!std::is_copy_constructible_v<fault> && !std::is_move_constructible_v<fault>);
+
+class fault_on : public testing::TestWithParam<test::memory_kind> {
+ protected:
+  std::size_t page() const { return test::page_size_of(GetParam()); }
+  const test::watchdog guard_;
+};
+UFFDPP_ON_EVERY_KIND(fault_on);
+
+TEST_P(fault_on, tells_page_offset_region_and_cause) {
+  UFFDPP_REQUIRE(test::available(GetParam(), 3));
+  std::atomic<int> calls{0};
+  std::optional<page_range> range;
+  test::serving served(GetParam(), 3, [&](fault& raised) {
+    ++calls;
+    EXPECT_EQ(raised.page(), page_range(range->begin() + 2 * page(), page()));
+    EXPECT_EQ(raised.offset(), 2 * page());
+    EXPECT_EQ(raised.region().range, *range);
+    EXPECT_EQ(raised.region().page_size, page());
+    EXPECT_EQ(raised.space(), 0U);
+    EXPECT_EQ(raised.kind(), fault_kind::missing);
+    EXPECT_TRUE(raised.is_write());
+    EXPECT_TRUE(raised.page().contains(raised.event().address));
+    EXPECT_EQ(raised.buffer().size(), page());
+    return raised.zeropage();
+  });
+  range = served.memory().range();
+  EXPECT_EQ(test::toucher(served.at(2) + 5, 1).saw(), test::shows(1));
+  EXPECT_EQ(calls, 1);
+}
+
+TEST_P(fault_on, copy_shows_the_bytes) {
+  UFFDPP_REQUIRE(test::available(GetParam(), 2));
+  test::serving served(GetParam(), 2, test::fill_by_offset());
+  EXPECT_EQ(test::toucher(served.at(1) + page() - 1).saw(), test::shows(2));
+  EXPECT_EQ(test::toucher(served.at(0), 9).saw(), test::shows(9));
+  EXPECT_EQ(test::look(served.at(0) + 1), test::shows(1));
+}
+
+TEST_P(fault_on, copy_of_several_pages_serves_all_of_them) {
+  UFFDPP_REQUIRE(test::available(GetParam(), 3));
+  std::atomic<int> calls{0};
+  test::serving served(GetParam(), 3, [&](fault& raised) {
+    ++calls;
+    return raised.copy(test::filled(3 * page(), 6));
+  });
+  EXPECT_EQ(test::toucher(served.at(0)).saw(), test::shows(6));
+  EXPECT_EQ(test::toucher(served.at(2)).saw(), test::shows(6));
+  EXPECT_EQ(calls, 1);
+}
+
+TEST_P(fault_on, copy_that_reaches_pages_which_are_there_keeps_those) {
+  UFFDPP_REQUIRE(test::available(GetParam(), 3));
+  test::serving served(GetParam(), 3, [&](fault& raised) {
+    if (raised.offset() != 0) return test::fill(raised, 5);
+    return raised.copy(test::filled(3 * page(), 6));
+  });
+  EXPECT_EQ(test::toucher(served.at(1)).saw(), test::shows(5));
+  EXPECT_EQ(test::toucher(served.at(0)).saw(), test::shows(6));
+  EXPECT_EQ(test::look(served.at(1)), test::shows(5));
+  EXPECT_EQ(test::toucher(served.at(2)).saw(), test::shows(6));
+}
+
+TEST_P(fault_on, copy_buffer_pads_a_short_page_with_zeroes) {
+  UFFDPP_REQUIRE(test::available(GetParam(), 1));
+  test::serving served(GetParam(), 1, [](fault& raised) {
+    std::memset(raised.buffer().data(), 0xEE, raised.buffer().size());
+    return raised.copy_buffer(100);
+  });
+  EXPECT_EQ(test::toucher(served.at(0) + 99).saw(), test::shows(0xEE));
+  EXPECT_EQ(test::look(served.at(0) + 100), test::shows(0));
+  EXPECT_EQ(test::look(served.at(0) + page() - 1), test::shows(0));
+}
+
+TEST_P(fault_on, zeropage_shows_zeroes) {
+  UFFDPP_REQUIRE(test::available(GetParam(), 2));
+  test::serving served(GetParam(), 2, [](fault& raised) {
+    std::memset(raised.buffer().data(), 0xEE, raised.buffer().size());
+    return raised.zeropage(raised.block(2 * raised.page().size()));
+  });
+  EXPECT_EQ(test::toucher(served.at(0) + 7).saw(), test::shows(0));
+  EXPECT_EQ(test::toucher(served.at(1), 4).saw(), test::shows(4));
+  EXPECT_FALSE(test::error_after_stop(served.handler()));
+}
+
+TEST_P(fault_on, poison_gives_SIGBUS) {
+  UFFDPP_REQUIRE(test::available(GetParam(), 1));
+  UFFDPP_REQUIRE(test::kernel_has(feature::poison));
+  test::serving served(GetParam(), 1, [](fault& raised) { return raised.poison(); });
+  EXPECT_EQ(test::toucher(served.at(0)).saw(), test::takes_sigbus);
+  EXPECT_EQ(test::look(served.at(0) + 1), test::takes_sigbus);
+  EXPECT_FALSE(test::error_after_stop(served.handler())) << "the callback's own choice";
+}
+
+TEST_P(fault_on, move_takes_the_pages_from_elsewhere) {
+  if (GetParam() != test::memory_kind::anonymous) GTEST_SKIP() << "MOVE is for anonymous memory";
+  UFFDPP_REQUIRE(test::kernel_has(feature::move));
+  const auto source = mapping::anonymous(2 * page());
+  std::memset(source.bytes().data(), 6, source.bytes().size());
+  test::serving served(GetParam(), 2, [&](fault& raised) { return raised.move(source.range()); });
+  EXPECT_EQ(test::toucher(served.at(0)).saw(), test::shows(6));
+  EXPECT_EQ(test::toucher(served.at(1)).saw(), test::shows(6));
+  EXPECT_EQ(test::look(source.range().begin()), test::shows(0));
+}
+
+TEST_P(fault_on, continue_maps_what_an_alias_wrote) {
+  if (!test::is_shared(GetParam())) GTEST_SKIP() << "minor faults are for shared memory";
+  const auto modes = register_mode::missing | register_mode::minor;
+  UFFDPP_REQUIRE(test::available(GetParam(), 2, modes));
+  std::atomic<int> missing{0};
+  test::serving served(
+      GetParam(), 2,
+      [&](fault& raised) {
+        if (raised.kind() == fault_kind::minor) return raised.continue_();
+        ++missing;
+        return test::fill(raised, 3);
+      },
+      modes);
+  const auto alias = served.memory().mapping().alias();
+  test::write_byte(alias.range().begin(), 7);
+  EXPECT_EQ(test::toucher(served.at(0)).saw(), test::shows(7));
+  EXPECT_EQ(missing, 0);
+  EXPECT_EQ(test::toucher(served.at(1)).saw(), test::shows(3));
+  EXPECT_EQ(missing, 1);
+}
+
+TEST_P(fault_on, a_missing_page_may_be_filled_through_an_alias_and_continued) {
+  if (!test::is_shared(GetParam())) GTEST_SKIP() << "aliases are of shared memory";
+  const auto modes = register_mode::missing | register_mode::minor;
+  UFFDPP_REQUIRE(test::available(GetParam(), 2, modes));
+  std::optional<mapping> alias;
+  test::serving served(
+      GetParam(), 2,
+      [&](fault& raised) {
+        test::write_byte(alias->range().begin() + raised.offset(), 8);
+        return raised.continue_();
+      },
+      modes);
+  alias.emplace(served.memory().mapping().alias());
+  EXPECT_EQ(test::toucher(served.at(1)).saw(), test::shows(8));
+}
+
+TEST_P(fault_on, unprotect_lets_a_write_through_that_was_told_first) {
+  const auto modes = register_mode::missing | register_mode::write_protect;
+  UFFDPP_REQUIRE(test::available(GetParam(), 2, modes));
+  std::atomic<int> told{0};
+  std::optional<test::serving> served;
+  served.emplace(
+      GetParam(), 2,
+      [&](fault& raised) {
+        if (raised.kind() == fault_kind::missing) return test::fill_by_offset()(raised);
+        EXPECT_EQ(raised.kind(), fault_kind::write_protect);
+        EXPECT_TRUE(raised.is_write());
+        EXPECT_EQ(raised.offset(), page());
+        EXPECT_EQ(test::look(served->at(1)), test::shows(2)) << "the write came first";
+        ++told;
+        return raised.unprotect();
+      },
+      modes);
+  EXPECT_EQ(test::toucher(served->at(0)).saw(), test::shows(1));
+  EXPECT_EQ(test::toucher(served->at(1)).saw(), test::shows(2));
+  ASSERT_TRUE(served->handler().on().write_protect(served->memory().range()));
+  EXPECT_EQ(test::look(served->at(1)), test::shows(2)) << "reading needs no permission";
+  EXPECT_EQ(test::toucher(served->at(1), 9).saw(), test::shows(9));
+  EXPECT_EQ(test::look(served->at(1)), test::shows(9));
+  EXPECT_EQ(told, 1);
+}
+
+TEST_P(fault_on, copy_may_protect_from_the_start) {
+  const auto modes = register_mode::missing | register_mode::write_protect;
+  UFFDPP_REQUIRE(test::available(GetParam(), 1, modes));
+  std::atomic<int> told{0};
+  test::serving served(
+      GetParam(), 1,
+      [&](fault& raised) {
+        if (raised.kind() == fault_kind::missing)
+          return raised.copy_buffer(0, fill_mode::write_protect);
+        ++told;
+        return raised.unprotect();
+      },
+      modes);
+  EXPECT_EQ(test::toucher(served.at(0)).saw(), test::shows(0));
+  EXPECT_EQ(told, 0);
+  EXPECT_EQ(test::toucher(served.at(0), 9).saw(), test::shows(9));
+  EXPECT_EQ(told, 1);
+}
+
+// Runs `body` in the callback for `page` of four anonymous ones, which are zero afterwards.
+template <class Body>
+void with_fault_on(std::size_t page, Body body,
+                   fault_handler_options options = test::one_thread()) {
+  const test::watchdog guard;
+  test::signal done;
+  test::serving served(
+      test::memory_kind::anonymous, 4,
+      [&](fault& raised) {
+        if (raised.offset() == page * page_size()) body(raised);
+        done.set();
+        return raised.zeropage();
+      },
+      register_mode::missing, options);
+  EXPECT_EQ(test::toucher(served.at(page)).saw(), test::shows(0));
+  EXPECT_TRUE(done.comes());
+}
+
+TEST(fault, block_is_aligned_by_offset_and_cut_to_the_range) {
+  const auto size = page_size();
+  with_fault_on(3, [&](fault& raised) {
+    const auto begin = raised.region().range.begin();
+    EXPECT_EQ(raised.block(1), raised.page());
+    EXPECT_EQ(raised.block(size), raised.page());
+    EXPECT_EQ(raised.block(2 * size), page_range(begin + 2 * size, 2 * size));
+    EXPECT_EQ(raised.block(4 * size), page_range(begin, 4 * size));
+    EXPECT_EQ(raised.block(64 * size), page_range(begin, 4 * size));
+    EXPECT_EQ(raised.block(std::size_t{1} << 63), page_range(begin, 4 * size));
+  });
+  with_fault_on(1, [&](fault& raised) {
+    const auto begin = raised.region().range.begin();
+    EXPECT_EQ(raised.block(2 * size), page_range(begin, 2 * size));
+    EXPECT_EQ(raised.block(3 * size), raised.block(2 * size)) << "not cut to a power of two";
+  });
+}
+
+TEST(fault, offset_of_counts_from_the_begin_of_the_served_range) {
+  with_fault_on(3, [](fault& raised) {
+    EXPECT_EQ(raised.offset_of(raised.page()), 3 * page_size());
+    EXPECT_EQ(raised.offset_of(raised.block(2 * page_size())), 2 * page_size());
+    EXPECT_EQ(raised.offset_of(raised.region().range), 0U);
+  });
+}
+
+TEST(fault, ranges_outside_the_served_one_are_EINVAL) {
+  with_fault_on(3, [](fault& raised) {
+    const auto size = page_size();
+    const auto all = raised.region().range;
+    const auto two = test::filled(2 * size, 1);
+    const auto one = test::filled(size, 1);
+    const auto invalid = std::errc::invalid_argument;
+    EXPECT_EQ(raised.copy(two).error(), invalid) << "beyond the end";
+    EXPECT_EQ(raised.copy({all.begin() - size, size}, one).error(), invalid);
+    EXPECT_EQ(raised.copy({all.end(), size}, one).error(), invalid);
+    EXPECT_EQ(raised.copy(raised.page(), two).error(), invalid) << "sizes differ";
+    EXPECT_EQ(raised.copy({}).error(), invalid);
+    EXPECT_EQ(raised.zeropage({all.end(), size}).error(), invalid);
+    EXPECT_EQ(raised.zeropage({raised.page().begin(), 0}).error(), invalid);
+    EXPECT_EQ(raised.zeropage({raised.page().begin(), ~std::size_t{0}}).error(), invalid)
+        << "wraps";
+    EXPECT_EQ(raised.continue_({all.end(), size}).error(), invalid);
+    EXPECT_EQ(raised.unprotect({all.begin() - size, size}).error(), invalid);
+    EXPECT_EQ(raised.move(page_range(all.begin(), 2 * size)).error(), invalid);
+  });
+}
+
+TEST(fault, copy_buffer_refuses_more_than_there_is) {
+  fault_handler_options options = test::one_thread();
+  options.buffer_size = 2 * page_size();
+  with_fault_on(
+      0,
+      [](fault& raised) {
+        const auto all = raised.region().range;
+        EXPECT_EQ(raised.copy_buffer(page_size() + 1).error(), std::errc::invalid_argument);
+        EXPECT_EQ(raised.copy_buffer(all, 0).error(), std::errc::invalid_argument);
+        EXPECT_EQ(raised.buffer(4 * page_size()).size(), 2 * page_size());
+        EXPECT_EQ(raised.buffer(10).size(), 10U);
+      },
+      options);
+}
+
+TEST(fault, names_its_thread_where_that_was_negotiated) {
+  UFFDPP_REQUIRE(test::kernel_has(feature::thread_id));
+  const test::watchdog guard;
+  std::atomic<pid_t> named{0};
+  fault_handler_options options = test::one_thread();
+  options.open.required = feature::thread_id;
+  test::serving served(
+      test::memory_kind::anonymous, 1,
+      [&](fault& raised) {
+        named = raised.event().thread_id.value_or(-1);
+        return raised.zeropage();
+      },
+      register_mode::missing, options);
+  test::toucher reader(served.at(0));
+  const auto thread = reader.thread_id();
+  EXPECT_EQ(reader.saw(), test::shows(0));
+  EXPECT_EQ(named, thread);
+}
+
+TEST(fault, addresses_are_exact_where_that_was_negotiated_and_pages_still_whole) {
+  UFFDPP_REQUIRE(test::kernel_has(feature::exact_address));
+  const test::watchdog guard;
+  std::atomic<std::uintptr_t> address{0};
+  fault_handler_options options = test::one_thread();
+  options.open.required = feature::exact_address;
+  test::serving served(
+      test::memory_kind::anonymous, 2,
+      [&](fault& raised) {
+        address = raised.event().address;
+        EXPECT_EQ(raised.offset(), page_size());
+        return raised.zeropage();
+      },
+      register_mode::missing, options);
+  EXPECT_EQ(test::toucher(served.at(1) + 123).saw(), test::shows(0));
+  EXPECT_EQ(address, served.at(1) + 123);
+}
+
+}  // namespace
+}  // namespace uffd

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT
+// Ends a hung test with a message. Including this header guards every test of the program.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <pthread.h>
+#include <signal.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "support/patience.hpp"
+
+namespace uffd::test {
+
+// After `limit` the process is ended, unless this object ended before. A thread rather than
+// alarm(): the main thread may wait in the kernel where only SIGKILL reaches it.
+class watchdog {
+ public:
+  explicit watchdog(std::chrono::milliseconds limit = 2 * patience, std::string what = this_test())
+      : what_(std::move(what)), thread_([this, limit] { watch(limit); }) {}
+  watchdog(const watchdog&) = delete;
+  watchdog& operator=(const watchdog&) = delete;
+  ~watchdog() {
+    {
+      const std::lock_guard lock(mutex_);
+      over_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+
+ private:
+  static std::string this_test() {
+    const auto* test = testing::UnitTest::GetInstance()->current_test_info();
+    return test == nullptr ? "test" : std::string(test->test_suite_name()) + "." + test->name();
+  }
+
+  void watch(std::chrono::milliseconds limit) {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, nullptr);
+    std::unique_lock lock(mutex_);
+    if (changed_.wait_for(lock, limit, [this] { return over_; })) return;
+    std::fprintf(stderr, "watchdog: %s still hangs after %lld ms\n", what_.c_str(),
+                 static_cast<long long>(limit.count()));
+    std::abort();
+  }
+
+  std::string what_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool over_ = false;
+  std::thread thread_;
+};
+
+class watched_tests : public testing::EmptyTestEventListener {
+  void OnTestStart(const testing::TestInfo&) override { guard_.emplace(); }
+  void OnTestEnd(const testing::TestInfo&) override { guard_.reset(); }
+
+  std::optional<watchdog> guard_;
+};
+inline const bool tests_are_watched = [] {
+  testing::UnitTest::GetInstance()->listeners().Append(new watched_tests);
+  return true;
+}();
+
+}  // namespace uffd::test
