@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: MIT
+// What the library costs beside the same loop written by hand: both in one run, in turns, as
+// ratios, with the hand-written loop against itself to show the noise. It reports; nothing here
+// fails.
+#include <fmt/core.h>
+
+#include <cstddef>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "support/cpus.hpp"
+#include "support/faulting_memory.hpp"
+#include "support/interleaved.hpp"
+#include "support/overhead_report.hpp"
+#include "support/servers.hpp"
+#include "support/touchers.hpp"
+
+namespace {
+
+using namespace uffd::bench;
+
+constexpr std::size_t memory_bytes = std::size_t{32} << 20;
+
+struct settings {
+  unsigned pairs = 9;
+  std::size_t faults = 16384;
+  std::string csv;
+};
+
+using starter = std::function<std::unique_ptr<server>(const faulting_memory&)>;
+
+struct toucher_plan {
+  unsigned threads = 1;
+  int cpu = any_cpu;
+  std::size_t faults = 0;
+};
+
+// A fresh handler and fresh memory for each measurement.
+measurement measure(const starter& start, const toucher_plan& plan) {
+  const faulting_memory memory({.how = technique::copy, .bytes = memory_bytes});
+  const auto handler = start(memory);
+  touchers touching(memory, plan.threads, plan.cpu);
+  touching.run();  // page tables, branch predictors, the scheduler's idea of who wakes whom
+
+  std::vector<nanoseconds> latencies;
+  nanoseconds wall = 0;
+  nanoseconds cpu = 0;
+  while (latencies.size() < plan.faults) {
+    memory.prepare(handler->on());
+    const round_result round = touching.run();
+    latencies.insert(latencies.end(), round.latencies.begin(), round.latencies.end());
+    wall += round.wall;
+    cpu += round.cpu;
+  }
+  const samples all(std::move(latencies));
+  const auto at = [&](double fraction) { return static_cast<double>(all.percentile(fraction)); };
+  const auto count = static_cast<double>(all.size());
+  return {.p50 = at(0.5),
+          .p90 = at(0.9),
+          .p99 = at(0.99),
+          .maximum = static_cast<double>(all.maximum()),
+          .faults_per_second = count * 1e9 / static_cast<double>(wall),
+          .cpu_per_fault = static_cast<double>(cpu) / count};
+}
+
+candidate make(std::string name, const toucher_plan& plan, starter start) {
+  return {std::move(name), [plan, start = std::move(start)] { return measure(start, plan); }, {}};
+}
+
+// The order that overhead_report.hpp and the thresholds below rely on.
+enum handler_kind : std::size_t { raw_loop, raw_again, library, library_own_handle, raw_unpinned };
+
+std::vector<candidate> against_raw(const toucher_plan& plan, const placement& where,
+                                   const placement* library_where) {
+  const starter raw = [=](const faulting_memory& memory) { return serve_by_raw(memory, where); };
+  const auto by_library = [&](opened_by who) -> starter {
+    std::optional<placement> chosen;
+    if (library_where != nullptr) chosen = *library_where;
+    return [=](const faulting_memory& memory) {
+      return serve_by_library(memory, chosen ? &*chosen : nullptr, who);
+    };
+  };
+  return {make("raw C", plan, raw), make("raw C again", plan, raw),
+          make("library", plan, by_library(opened_by::bench)),
+          make("library (its own handle)", plan, by_library(opened_by::library))};
+}
+
+scenario pinned(const settings& set) {
+  const int cpu = allowed_cpus().front();
+  const placement where = one_on(cpu);
+  return {"same_cpu", "One handler, pinned to the CPU of the one faulting thread",
+          against_raw({1, cpu, set.faults}, where, &where)};
+}
+
+scenario unpinned(const settings& set) {
+  const placement where = one_unpinned();
+  return {"one_unpinned", "One handler and one faulting thread, both unpinned",
+          against_raw({1, any_cpu, set.faults}, where, &where)};
+}
+
+scenario per_cpu(const settings& set, unsigned threads) {
+  const toucher_plan plan{threads, any_cpu, set.faults};
+  scenario result{
+      fmt::format("per_cpu_{}", threads),
+      fmt::format("One handler per CPU (the library's default), faulting threads: {}, unpinned",
+                  threads),
+      against_raw(plan, one_per_cpu(), nullptr)};
+  result.candidates.push_back(make("raw C (one unpinned)", plan, [](const faulting_memory& memory) {
+    return serve_by_raw(memory, one_unpinned());
+  }));
+  return result;
+}
+
+threshold compare(const scenario& in, const std::string& what, double measurement::*value,
+                  handler_kind over, double limit, handler_kind under = raw_loop) {
+  const auto& all = in.candidates;
+  return {what + ", " + in.name, ratios(all[over], all[under], value),
+          ratios(all[raw_again], all[raw_loop], value), limit, value == &measurement::p50};
+}
+
+std::vector<threshold> thresholds(const std::vector<scenario>& all) {
+  std::vector<threshold> asked;
+  for (const scenario& each : all)
+    for (const auto kind : {library, library_own_handle})
+      asked.push_back(
+          compare(each, each.candidates[kind].name + " p50", &measurement::p50, kind, 1.03));
+  const auto rate = &measurement::faults_per_second;
+  for (const std::size_t i : {2U, 3U})
+    asked.push_back(compare(all[i], "library faults/s", rate, library, 0.95));
+  asked.push_back(
+      compare(all[3], "library over one unpinned raw C faults/s", rate, library, 3, raw_unpinned));
+  return asked;
+}
+
+void run(const settings& set) {
+  std::vector<scenario> all{pinned(set), unpinned(set), per_cpu(set, 1), per_cpu(set, 2)};
+  fmt::print(
+      "{} pairs, {} faults or more each (COPY of one page), {} CPUs. Ratios are within a pair,"
+      " to `raw C`: median (quartiles).\nCPU time: of the whole process, faulting threads and"
+      " handlers, user and system.\n",
+      set.pairs, set.faults, allowed_cpus().size());
+  for (scenario& each : all) {
+    interleave(each.candidates, set.pairs, [] { fmt::print(stderr, "."); });
+    fmt::print(stderr, "\n");
+    print_table(each);
+    std::fflush(stdout);
+  }
+  print_thresholds(thresholds(all));
+  if (!set.csv.empty()) write_csv(set.csv, all);
+}
+
+constexpr std::string_view usage =
+    "usage: handler_overhead [--pairs N] [--faults N] [--csv FILE]\n"
+    "  --pairs N    measurements of each handler, in turns (9)\n"
+    "  --faults N   faults in each, at least (16384)\n"
+    "  --csv FILE   every measurement\n";
+
+// Nothing if they are not understood.
+std::optional<settings> parse(std::span<char*> arguments) {
+  settings set;
+  for (std::size_t i = 0; i + 1 < arguments.size(); i += 2) {
+    const std::string_view name = arguments[i];
+    const char* value = arguments[i + 1];
+    if (name == "--pairs")
+      set.pairs = static_cast<unsigned>(std::strtoul(value, nullptr, 10));
+    else if (name == "--faults")
+      set.faults = std::strtoul(value, nullptr, 10);
+    else if (name == "--csv")
+      set.csv = value;
+    else
+      return std::nullopt;
+  }
+  if (arguments.size() % 2 != 0 || set.pairs == 0 || set.faults == 0) return std::nullopt;
+  return set;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const auto set = parse(std::span(argv, static_cast<std::size_t>(argc)).subspan(1));
+  if (!set) {
+    fmt::print(stderr, usage);
+    return EXIT_FAILURE;
+  }
+  try {
+    run(*set);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "handler_overhead: {}\n", error.what());
+    return EXIT_FAILURE;
+  }
+  return EXIT_SUCCESS;
+}
