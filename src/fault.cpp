@@ -34,10 +34,22 @@ resolution fault::guarded(page_range range, bool wakes, Operation&& operation) n
   return result;
 }
 
+// Most faults end here, so what is rarely needed stands apart.
 resolution fault::copy(page_range to, std::span<const std::byte> from,
                        flags<fill_mode> mode) noexcept {
-  if (to.size() != from.size()) [[unlikely]]
-    return std::errc::invalid_argument;
+  const bool fits = to.size() == from.size() && !from.empty() && piece_.contains(to);
+  if (!fits || owner_->is_gated()) [[unlikely]]
+    return copy_guarded(to, from, mode);
+  const resolution result = resolve::copy(on(), to.begin(), from, mode, page_.size());
+  const bool wakes = !mode.has(fill_mode::dont_wake);
+  if (result.is_resolved() && wakes && to.contains(page_.begin())) answered_ = true;
+  return result;
+}
+
+[[gnu::cold, gnu::noinline]] resolution fault::copy_guarded(page_range to,
+                                                            std::span<const std::byte> from,
+                                                            flags<fill_mode> mode) noexcept {
+  if (to.size() != from.size()) return std::errc::invalid_argument;
   return guarded(to, !mode.has(fill_mode::dont_wake),
                  [&] { return resolve::copy(on(), to.begin(), from, mode, page_.size()); });
 }

@@ -131,6 +131,8 @@ class UFFDPP_EXPORT fault {
         offset_(offset),
         buffer_(buffer) {}
 
+  resolution copy_guarded(page_range to, std::span<const std::byte> from,
+                          flags<fill_mode> mode) noexcept;
   template <class Operation>
   resolution guarded(page_range range, bool wakes, Operation&& operation) noexcept;
 

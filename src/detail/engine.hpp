@@ -48,6 +48,8 @@ class engine : public std::enable_shared_from_this<engine> {
   const handle& on() const noexcept { return own_->on; }
   const callbacks& default_client() const noexcept { return client_; }
   bool in_child() const noexcept { return home_.in_child(); }
+  // Whether installs must not pass events that touch memory.
+  bool is_gated() const noexcept { return is_gated_; }
   epoch& readers() noexcept { return epochs_; }
   void record_error(std::exception_ptr error) noexcept;
   std::exception_ptr take_error() noexcept;
@@ -96,18 +98,19 @@ class engine : public std::enable_shared_from_this<engine> {
   // faults remain to be dispatched.
   std::span<const uapi::message> read(address_space& space,
                                       std::span<uapi::message> buffer) noexcept {
-    if (has_events_) return read_with_events(space, buffer);
+    if (is_gated_) return read_through_gate(space, buffer);
     const auto batch = read_messages(space.on.fd(), buffer);
     if (batch.number != 0) [[unlikely]]
       report_unreadable(batch.number);
-    return buffer.first(batch.count);
+    return has_events_ ? take_events_out(space, buffer.first(batch.count))
+                       : buffer.first(batch.count);
   }
   // True if there is nothing to do but to wait for messages.
   bool is_quiet() const noexcept {
     return !has_waiting() && !has_queued_events() && children() == 0 && !epochs_.has_retired() &&
            !is_stopping();
   }
-  bool has_queued_events() const noexcept { return has_events_ && events_.unfinished() != 0; }
+  bool has_queued_events() const noexcept { return events_.unfinished() != 0; }
   void handle_events(worker& by) noexcept;
   bool hands_over() const noexcept {
     return policy_.load(std::memory_order_relaxed) == stop_policy::hand_over;
@@ -143,8 +146,18 @@ class engine : public std::enable_shared_from_this<engine> {
   void dispatch_stranger(worker& by, const pending_fault& pending, std::uint32_t attempts) noexcept;
   void fail_stranger(const pending_fault& pending, page_range page) noexcept;
 
-  std::span<const uapi::message> read_with_events(address_space& space,
-                                                  std::span<uapi::message> buffer) noexcept;
+  std::span<const uapi::message> read_through_gate(address_space& space,
+                                                   std::span<uapi::message> buffer) noexcept;
+  // Queues the events of a batch; the faults remain.
+  std::span<const uapi::message> take_events_out(address_space& space,
+                                                 std::span<uapi::message> messages) noexcept {
+    for (const uapi::message& raw : messages)
+      if (raw.event != uapi::event::page_fault) [[unlikely]]
+        return sort_and_queue(space, messages);
+    return messages;
+  }
+  std::span<const uapi::message> sort_and_queue(address_space& space,
+                                                std::span<uapi::message> messages) noexcept;
   void report_unreadable(int number) noexcept;
   void queue_events(address_space& space, std::span<const uapi::message> events) noexcept;
   std::shared_ptr<address_space> add_child(handle on, std::shared_ptr<const range_table> table);

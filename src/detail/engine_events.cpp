@@ -13,20 +13,25 @@
 
 namespace uffd::detail {
 
-std::span<const uapi::message> engine::read_with_events(address_space& space,
-                                                        std::span<uapi::message> buffer) noexcept {
-  if (is_gated_) gate_.lock();
+std::span<const uapi::message> engine::read_through_gate(address_space& space,
+                                                         std::span<uapi::message> buffer) noexcept {
+  gate_.lock();
   const auto batch = read_messages(space.on.fd(), buffer);
-  const auto messages = buffer.first(batch.count);
+  const auto faults = take_events_out(space, buffer.first(batch.count));
+  gate_.unlock();
+  if (batch.number != 0) [[unlikely]]
+    report_unreadable(batch.number);
+  return faults;
+}
+
+[[gnu::cold]] std::span<const uapi::message> engine::sort_and_queue(
+    address_space& space, std::span<uapi::message> messages) noexcept {
   events_first(messages);
   const auto fault = std::find_if(messages.begin(), messages.end(), [](const uapi::message& raw) {
     return raw.event == uapi::event::page_fault;
   });
   const auto events = static_cast<std::size_t>(fault - messages.begin());
   queue_events(space, messages.first(events));
-  if (is_gated_) gate_.unlock();
-  if (batch.number != 0) [[unlikely]]
-    report_unreadable(batch.number);
   return messages.subspan(events);
 }
 

@@ -148,7 +148,8 @@ void worker::sweep() noexcept {
 
 void worker::read(address_space& space) noexcept {
   const auto faults = engine_.read(space, std::span(messages_).first(batch_));
-  if (engine_.has_queued_events()) engine_.handle_events(*this);
+  // With faults, the first of them sees to the events.
+  if (faults.empty() && engine_.has_queued_events()) engine_.handle_events(*this);
   const std::int64_t read_at = statistics_ ? count_read(faults.empty()) : 0;
   for (const uapi::message& raw : faults) {
     pending_fault pending{decode_fault(raw, space.features), &space, 0, read_at};
