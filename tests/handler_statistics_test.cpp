@@ -50,6 +50,7 @@ TEST(handler_statistics, count_faults_resolved_by_all_threads) {
 TEST(handler_statistics, count_answers_by_kind) {
   const test::watchdog guard;
   std::optional<deferred_fault> kept;
+  test::signal keeping;
   std::atomic<int> tries{0};
   test::serving served(
       test::memory_kind::anonymous, 4,
@@ -61,6 +62,7 @@ TEST(handler_statistics, count_answers_by_kind) {
             return ++tries < 4 ? resolution::retry() : raised.zeropage();
           case 2:
             kept.emplace(raised.defer());
+            keeping.set();
             return resolution::deferred();
           default:
             return raised.zeropage();
@@ -71,6 +73,7 @@ TEST(handler_statistics, count_answers_by_kind) {
   EXPECT_EQ(test::look(served.at(1)), test::shows(0));
   test::toucher deferred(served.at(2));
   EXPECT_TRUE(test::eventually([&] { return served.handler().statistics().deferred == 1; }));
+  ASSERT_TRUE(keeping.comes());
   EXPECT_TRUE(kept->zeropage().is_resolved());
   EXPECT_EQ(deferred.saw(), test::shows(0));
   EXPECT_EQ(test::look(served.at(3)), test::shows(0));

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstddef>
@@ -86,7 +87,8 @@ TEST(mapping, of_too_many_bytes_is_EINVAL_ENOMEM_or_EFBIG_and_leaks_nothing) {
 
 // Address space, not memory: demand-paged files may be larger than both memory and swap.
 TEST(mapping, anonymous_may_be_larger_than_memory) {
-  const auto memory = mapping::anonymous(std::size_t{1} << 44);
+  const auto physical = static_cast<std::size_t>(::sysconf(_SC_PHYS_PAGES)) * page_size();
+  const auto memory = mapping::anonymous(4 * physical);
   EXPECT_EQ(look(memory.range().end() - 1), shows(0));
 }
 

@@ -139,6 +139,7 @@ TEST_P(resolve_over_a_shared_marker, zeropage_drops_the_mark_or_fails_for_huge_p
     return;
   }
   EXPECT_TRUE(result.is_resolved());
+  EXPECT_EQ(reader().saw(), shows(0));
   EXPECT_EQ(test::try_write(memory().begin(), 9), shows(9));
 }
 

@@ -9,7 +9,6 @@
 #include <optional>
 
 #include "support/events.hpp"
-#include "support/followed_child.hpp"
 #include "support/forked.hpp"
 #include "support/on_every_kind.hpp"
 #include "support/requires.hpp"
@@ -98,17 +97,17 @@ TEST(close_range, of_a_moved_from_handle_does_nothing) {
 
 // Another process's memory can't be protected from here: better no process than wrong bytes.
 TEST(close_range, of_another_process_without_poison_ends_this_one) {
-  UFFDPP_REQUIRE(test::fork_events());
-  EXPECT_EQ(test::in_child([] {
-              const auto on = handle::open({.required = feature::event_fork});
-              const test::memory one(test::memory_kind::anonymous, 1);
-              const auto offered = on.register_range(one.range(), register_mode::missing);
-              const region_info info{one.range(), page_size(), register_mode::missing,
-                                     offered - range_ioctl::poison, 0};
-              const test::followed_child child(on);
-              close_range(child.on(), info, close_policy::inaccessible);
+  const auto on = handle::open();
+  const test::memory one(test::memory_kind::anonymous, 1);
+  const auto offered = on.register_range(one.range(), register_mode::missing);
+  const region_info info{one.range(), page_size(), register_mode::missing,
+                         offered - range_ioctl::poison, 0};
+  EXPECT_EQ(test::in_child([&] {
+              const auto parents = handle::adopt(unique_fd(on.fd()), {});
+              close_range(parents, info, close_policy::inaccessible);
             }),
             test::dies_of(SIGABRT));
+  EXPECT_TRUE(on.copy(one.begin(), test::filled(page_size(), 7)));
 }
 
 }  // namespace
