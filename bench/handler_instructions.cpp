@@ -60,6 +60,7 @@ void serve_by_raw(int socket) {
                                     .technique = raw_copy,
                                     .cpus = &cpu,
                                     .handlers = 1,
+                                    .messages_per_read = 16,
                                     .busy_polling = false};
   raw_handler* handler = raw_handler_start(&options);
   if (handler == nullptr) fail("raw handler");

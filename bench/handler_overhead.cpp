@@ -81,9 +81,13 @@ candidate make(std::string name, const toucher_plan& plan, starter start) {
 // The order that overhead_report.hpp and the thresholds below rely on.
 enum handler_kind : std::size_t { raw_loop, raw_again, library, library_own_handle, raw_unpinned };
 
+starter raw_starter(const placement& where, std::size_t messages) {
+  return [=](const faulting_memory& memory) { return serve_by_raw(memory, where, messages); };
+}
+
 std::vector<candidate> against_raw(const toucher_plan& plan, const placement& where,
                                    const placement* library_where) {
-  const starter raw = [=](const faulting_memory& memory) { return serve_by_raw(memory, where); };
+  const starter raw = raw_starter(where, where.best_messages_per_read());
   const auto by_library = [&](opened_by who) -> starter {
     std::optional<placement> chosen;
     if (library_where != nullptr) chosen = *library_where;
@@ -116,9 +120,9 @@ scenario per_cpu(const settings& set, unsigned threads) {
       fmt::format("One handler per CPU (the library's default), faulting threads: {}, unpinned",
                   threads),
       against_raw(plan, one_per_cpu(), nullptr)};
-  result.candidates.push_back(make("raw C (one unpinned)", plan, [](const faulting_memory& memory) {
-    return serve_by_raw(memory, one_unpinned());
-  }));
+  auto& others = result.candidates;
+  others.push_back(make("raw C (one unpinned)", plan, raw_starter(one_unpinned(), 16)));
+  others.push_back(make("raw C (16 messages a read)", plan, raw_starter(one_per_cpu(), 16)));
   return result;
 }
 

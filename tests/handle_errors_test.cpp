@@ -60,8 +60,9 @@ TEST_P(handle_errors, copy_across_the_end_of_a_registration_reports_not_register
 TEST_P(handle_errors, copy_into_unmapped_memory_reports_not_registered) {
   serve();
   const auto range = memory().range();
+  const auto source = bytes(7);
   unmap();
-  EXPECT_EQ(on().copy(range.begin(), bytes(7)).error(), condition::not_registered);
+  EXPECT_EQ(on().copy(range.begin(), source).error(), condition::not_registered);
 }
 
 TEST_P(handle_errors, copy_of_nothing_or_to_an_unaligned_address_or_in_an_unknown_mode_is_EINVAL) {

@@ -94,6 +94,7 @@ TEST(handle_of_unmapped_memory, wakes_a_waiter_into_sigsegv) {
   const auto on = handle::open();
   std::optional<memory> gone(std::in_place, memory_kind::anonymous, 1);
   const auto range = gone->range();
+  const test::fence fenced(range);
   on.register_range(range, register_mode::missing);
   test::toucher reader(range.begin());
   ASSERT_TRUE(test::next_fault(on));
@@ -109,6 +110,7 @@ TEST(handle_of_unmapped_memory, hears_of_the_unmap_and_wakes_the_waiter) {
   const auto on = handle::open({.required = feature::event_unmap});
   std::optional<memory> gone(std::in_place, memory_kind::anonymous, 2);
   const auto range = gone->range();
+  const test::fence fenced(range);
   on.register_range(range, register_mode::missing);
   test::toucher reader(range.begin());
   ASSERT_TRUE(test::next_fault(on));

@@ -71,8 +71,7 @@ TEST_F(handle_move, of_a_hole_reports_ENOENT_unless_holes_are_allowed) {
 }
 
 TEST_F(handle_move, from_unmapped_memory_reports_ENOENT) {
-  const auto gone = memory(memory_kind::anonymous, 1).range();
-  EXPECT_EQ(on_.move(to_.begin(), gone).number, ENOENT);
+  EXPECT_EQ(on_.move(to_.begin(), test::unmapped_page()).number, ENOENT);
 }
 
 TEST_F(handle_move, onto_itself_reports_ENOENT) {

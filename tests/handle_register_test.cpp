@@ -2,7 +2,9 @@
 // Every way in which registering and unregistering fails, by its errno.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/magic.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -68,7 +70,7 @@ TEST(handle_register, range_past_the_last_address_is_EINVAL_by_name) {
 
 TEST(handle_register, unmapped_range_is_EINVAL_by_name) {
   const auto on = handle::open();
-  const auto range = memory(memory_kind::anonymous, 1).range();
+  const auto range = test::unmapped_page();
   const auto error = refused(on, range);
   EXPECT_EQ(error.number, EINVAL);
   EXPECT_TRUE(error.names("nothing is mapped there")) << error.words;
@@ -93,13 +95,46 @@ TEST(handle_register, minor_on_anonymous_memory_is_EINVAL_by_name) {
   EXPECT_TRUE(error.names("minor: shared memory only")) << error.words;
 }
 
+// A page of a file that is on a disk: this program itself.
+class page_of_a_file {
+ public:
+  page_of_a_file() {
+    const unique_fd file(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+    mapped_ = ::mmap(nullptr, page_size(), PROT_READ, MAP_PRIVATE, file.get(), 0);
+  }
+  page_of_a_file(const page_of_a_file&) = delete;
+  page_of_a_file& operator=(const page_of_a_file&) = delete;
+  ~page_of_a_file() { ::munmap(mapped_, page_size()); }
+
+  page_range range() const { return {reinterpret_cast<std::uintptr_t>(mapped_), page_size()}; }
+  // Why its kind says nothing here; nothing if it does.
+  static std::string lacking() {
+    struct statfs where {};
+    ::statfs("/proc/self/exe", &where);
+    return where.f_type == TMPFS_MAGIC ? "this program is in a tmpfs, not on a disk" : "";
+  }
+
+ private:
+  void* mapped_;
+};
+
 TEST(handle_register, file_on_disk_is_EINVAL) {
+  UFFDPP_REQUIRE(page_of_a_file::lacking());
   const auto on = handle::open();
-  const unique_fd file(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
-  void* const mapped = ::mmap(nullptr, page_size(), PROT_READ, MAP_PRIVATE, file.get(), 0);
-  ASSERT_NE(mapped, MAP_FAILED);
-  EXPECT_EQ(refused(on, std::span(static_cast<std::byte*>(mapped), page_size())).number, EINVAL);
-  ::munmap(mapped, page_size());
+  const page_of_a_file file;
+  EXPECT_EQ(refused(on, file.range()).number, EINVAL);
+  EXPECT_EQ(refused(on, file.range(), register_mode::minor).number, EINVAL);
+  EXPECT_EQ(on.unregister(file.range()).number, EINVAL);
+}
+
+TEST(handle_register, file_on_disk_is_accepted_for_asynchronous_write_protection_alone) {
+  UFFDPP_REQUIRE(page_of_a_file::lacking());
+  UFFDPP_REQUIRE(test::kernel_has(feature::wp_async));
+  const auto on = handle::open({.required = feature::wp_async});
+  const page_of_a_file file;
+  EXPECT_EQ(refused(on, file.range(), register_mode::write_protect).number, 0);
+  const auto both = register_mode::write_protect | register_mode::missing;
+  EXPECT_EQ(refused(on, file.range(), both).number, EINVAL);
 }
 
 TEST(handle_register, part_of_a_huge_page_is_EINVAL_by_name) {
@@ -191,7 +226,7 @@ TEST(handle_unregister, what_was_never_registered_succeeds) {
 
 TEST(handle_unregister, unmapped_range_is_EINVAL) {
   const auto on = handle::open();
-  const auto range = memory(memory_kind::anonymous, 1).range();
+  const auto range = test::unmapped_page();
   EXPECT_EQ(on.unregister(range).number, EINVAL);
 }
 

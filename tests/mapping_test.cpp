@@ -17,6 +17,7 @@
 
 #include "support/descriptors.hpp"
 #include "support/forked.hpp"
+#include "support/memory.hpp"
 #include "support/operations.hpp"
 #include "support/requires.hpp"
 #include "support/sight.hpp"
@@ -96,6 +97,7 @@ TEST(mapping, end_unmaps_and_closes) {
   const auto before = test::open_descriptors();
   std::optional memory = mapping::shared(page_size());
   const auto range = memory->range();
+  const test::fence fenced(range);
   ASSERT_TRUE(is_mapped(range));
   memory.reset();
   EXPECT_FALSE(is_mapped(range));
@@ -121,6 +123,7 @@ TEST(mapping, assignment_unmaps_the_former) {
   auto first = mapping::anonymous(page_size());
   auto second = mapping::shared(page_size());
   const auto gone = first.range();
+  const test::fence fenced(gone);
   const auto kept = second.range();
   first = std::move(second);
   EXPECT_EQ(first.range(), kept);

@@ -86,6 +86,7 @@ TEST_F(resolve_move, to_memory_that_was_unmapped_is_gone_and_wakes_the_waiter) {
   test::toucher reader(to_->begin());
   ASSERT_TRUE(test::next_fault(*on_));
   const auto range = to_->range();
+  const test::fence fenced(range);
   to_.reset();
   EXPECT_EQ(resolve::move(*on_, range.begin(), from_.range()).kind(), state::gone);
   EXPECT_EQ(reader.saw(), test::takes_sigsegv);

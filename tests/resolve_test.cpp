@@ -130,8 +130,9 @@ TEST_P(resolve_on_memory, copy_under_munmap_is_gone_and_wakes_the_waiter) {
   test::toucher reader(memory().begin());
   ASSERT_TRUE(test::next_fault(on()));
   const auto range = memory().range();
+  const auto source = bytes(7);
   unmap();
-  EXPECT_EQ(resolve::copy(on(), range.begin(), bytes(7), {}, page_size()).kind(), state::gone);
+  EXPECT_EQ(resolve::copy(on(), range.begin(), source, {}, page_size()).kind(), state::gone);
   EXPECT_EQ(reader.saw(), test::takes_sigsegv);
 }
 

@@ -21,7 +21,7 @@ struct move_argument {
 };
 static const unsigned long move_request = _IOWR(UFFDIO, 0x05, struct move_argument);
 
-enum { most_handlers = 64, batch = 16 };
+enum { most_handlers = 64, most_messages = 16 };
 
 struct raw_handler {
   struct raw_handler_options options;
@@ -74,8 +74,9 @@ static void resolve(const struct raw_handler_options* options, uintptr_t address
 }
 
 static void serve_batch(const struct raw_handler_options* options) {
-  struct uffd_msg messages[batch];
-  const ssize_t bytes = read(options->uffd, messages, sizeof messages);
+  struct uffd_msg messages[most_messages];
+  const ssize_t bytes =
+      read(options->uffd, messages, options->messages_per_read * sizeof messages[0]);
   if (bytes < 0) {
     if (errno == EAGAIN || errno == EINTR) return;
     perror("raw handler: read");
@@ -129,7 +130,9 @@ struct raw_handler* raw_handler_start(const struct raw_handler_options* options)
   handler->options = *options;
   handler->stop_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   int error = handler->stop_event < 0 ? errno : 0;
-  if (options->handlers == 0 || options->handlers > most_handlers) error = EINVAL;
+  if (options->handlers == 0 || options->handlers > most_handlers ||
+      options->messages_per_read == 0 || options->messages_per_read > most_messages)
+    error = EINVAL;
   for (unsigned i = 0; error == 0 && i < options->handlers; ++i)
     error = start_thread(handler, options->cpus[i]);
   if (error == 0) return handler;

@@ -18,8 +18,9 @@ struct raw_handler_options {
   size_t block;       /* bytes resolved at once, a power of two */
   const void* source; /* copy: one block; move: as large as the range */
   enum raw_technique technique;
-  const int* cpus;   /* one handler for each; -1 leaves it to the scheduler */
-  unsigned handlers; /* 1 to 64 */
+  const int* cpus;          /* one handler for each; -1 leaves it to the scheduler */
+  unsigned handlers;        /* 1 to 64 */
+  size_t messages_per_read; /* 1 to 16 */
   bool busy_polling;
 };
 

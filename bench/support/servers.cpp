@@ -90,7 +90,7 @@ raw_technique raw(technique how) {
 
 class raw_server final : public server {
  public:
-  raw_server(const faulting_memory& memory, const placement& where)
+  raw_server(const faulting_memory& memory, const placement& where, std::size_t messages)
       : on_(handle::open({.required = memory.features()})) {
     on_.register_range(memory.range(), memory.modes());
     const raw_handler_options options{.uffd = on_.fd(),
@@ -100,6 +100,7 @@ class raw_server final : public server {
                                       .technique = raw(memory.how()),
                                       .cpus = where.cpus.data(),
                                       .handlers = static_cast<unsigned>(where.cpus.size()),
+                                      .messages_per_read = messages,
                                       .busy_polling = where.busy_polling};
     handler_ = raw_handler_start(&options);
     if (handler_ == nullptr) throw std::system_error(errno, std::system_category(), "raw handler");
@@ -124,8 +125,9 @@ std::unique_ptr<server> serve_by_library(const faulting_memory& memory, const pl
   return std::make_unique<library_server>(memory, where, who);
 }
 
-std::unique_ptr<server> serve_by_raw(const faulting_memory& memory, const placement& where) {
-  return std::make_unique<raw_server>(memory, where);
+std::unique_ptr<server> serve_by_raw(const faulting_memory& memory, const placement& where,
+                                     std::size_t messages_per_read) {
+  return std::make_unique<raw_server>(memory, where, messages_per_read);
 }
 
 }  // namespace uffd::bench

@@ -2,6 +2,7 @@
 // Who serves the faults: the library, or the hand-written loop.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <vector>
 
@@ -14,6 +15,9 @@ namespace uffd::bench {
 struct placement {
   std::vector<int> cpus;
   bool busy_polling = false;
+
+  // What one of several handlers takes, the others can't serve meanwhile.
+  std::size_t best_messages_per_read() const noexcept { return cpus.size() > 1 ? 1 : 16; }
 };
 placement one_unpinned();
 placement one_on(int cpu);
@@ -39,6 +43,7 @@ enum class opened_by {
 // No placement: the library's own. These throw std::system_error.
 std::unique_ptr<server> serve_by_library(const faulting_memory& memory, const placement* where,
                                          opened_by who = opened_by::bench);
-std::unique_ptr<server> serve_by_raw(const faulting_memory& memory, const placement& where);
+std::unique_ptr<server> serve_by_raw(const faulting_memory& memory, const placement& where,
+                                     std::size_t messages_per_read);
 
 }  // namespace uffd::bench

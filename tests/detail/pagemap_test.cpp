@@ -90,8 +90,7 @@ TEST_F(for_each_hole_in, unmapped_memory_finds_none) {
   const page_range middle(memory.range().begin() + page_size(), page_size());
   ASSERT_EQ(::mprotect(memory.bytes().data() + page_size(), page_size(), PROT_NONE), 0);
   EXPECT_EQ(holes(middle), std::vector{middle}) << "protected is mapped";
-  const auto gone = mapping::anonymous(page_size()).range();
-  EXPECT_TRUE(holes(gone).empty());
+  EXPECT_TRUE(holes(test::unmapped_page()).empty());
 }
 
 TEST_F(for_each_hole_in, an_empty_range_finds_none) { EXPECT_TRUE(holes({}).empty()); }

@@ -114,6 +114,34 @@ class memory {
   uffd::mapping mapping_;
 };
 
+// Keeps the addresses next to a range mapped. Once the range is unmapped, nothing that is larger
+// takes its place, as a sanitizer's memory or a buffer of the test else might at once.
+class fence {
+ public:
+  explicit fence(page_range around) {
+    const auto page = uffd::page_size();
+    for (const auto at : {around.begin() - page, around.end()})
+      if (::mmap(reinterpret_cast<void*>(at), page, PROT_NONE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != MAP_FAILED)
+        pages_.push_back(at);
+  }
+  fence(const fence&) = delete;
+  fence& operator=(const fence&) = delete;
+  ~fence() {
+    for (const auto at : pages_) ::munmap(reinterpret_cast<void*>(at), uffd::page_size());
+  }
+
+ private:
+  std::vector<std::uintptr_t> pages_;
+};
+
+// A page where nothing is mapped.
+inline page_range unmapped_page() {
+  static const auto range = memory(memory_kind::anonymous, 1).range();
+  static const fence fenced(range);
+  return range;
+}
+
 // Runs the tests of a suite derived from testing::TestWithParam<test::memory_kind> on these kinds:
 //   UFFDPP_ON_KINDS(my_suite, test::shared_kinds);
 #define UFFDPP_ON_KINDS(suite, kinds)                               \

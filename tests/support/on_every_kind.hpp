@@ -33,6 +33,7 @@ class on_every_kind : public testing::TestWithParam<memory_kind> {
   void SetUp() override {
     UFFDPP_REQUIRE(available(GetParam(), pages));
     memory_.emplace(GetParam(), pages);
+    fence_.emplace(memory_->range());
     on_.emplace(handle::open({.optional = harmless_features}));
   }
 
@@ -57,6 +58,7 @@ class on_every_kind : public testing::TestWithParam<memory_kind> {
 
  private:
   std::optional<test::memory> memory_;
+  std::optional<fence> fence_;
   std::optional<handle> on_;
 };
 
