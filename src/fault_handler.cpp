@@ -13,6 +13,7 @@
 #include "detail/standby.hpp"
 #include "detail/thread.hpp"
 #include "detail/worker.hpp"
+#include "uffd/detail/close_range.hpp"
 #include "uffd/error.hpp"
 
 namespace uffd {
@@ -70,6 +71,7 @@ struct fault_handler::threads {
   threads& operator=(const threads&) = delete;
 
   void start(const std::vector<std::optional<int>>& places) {
+    running.reserve(places.size() + 1);
     for (std::size_t i = 0; i < places.size(); ++i)
       running.push_back(std::make_unique<detail::thread>(
           "uffd-handler", places[i], [each = workers[i].get()] { each->run(); }));
@@ -78,11 +80,16 @@ struct fault_handler::threads {
                                                          [this] { standby->run(); }));
   }
 
+  // The standby last: what a worker does at its end may wait for an event.
   void join_all() {
     const std::lock_guard lock(joining);
-    for (const auto& each : running) each->join();
+    const bool has_standby = running.size() > workers.size();
+    for (const auto& each : running)
+      if (!has_standby || each != running.back()) each->join();
     // Without a thread that could see the request, the ranges are closed here.
     engine->close_once();
+    if (standby) standby->end();
+    if (has_standby) running.back()->join();
     // What the standby read at last, no worker saw.
     for (const auto& each : workers) each->finish();
     engine->release_clients();
@@ -115,9 +122,41 @@ fault_handler::fault_handler(handle on, const detail::callbacks& client,
                              const fault_handler_options& options)
     : fault_handler(handed_over{std::move(on)}, client, options) {}
 
+namespace {
+
+// What was handed over and found no successor: its faults must not end in zeroes.
+class orphans {
+ public:
+  explicit orphans(const handed_over& served) {
+    add(served);
+    for (const auto& child : served.children) add(child);
+  }
+  void close() const noexcept {
+    for (const auto& [on, region] : regions_)
+      detail::close_range(on, region, close_policy::inaccessible);
+  }
+
+ private:
+  void add(const handed_over& served) {
+    for (const auto& region : served.regions)
+      regions_.emplace_back(detail::handle_access::share(served.on), region);
+  }
+
+  std::vector<std::pair<handle, region_info>> regions_;
+};
+
+}  // namespace
+
 fault_handler::fault_handler(handed_over served, const detail::callbacks& client,
-                             const fault_handler_options& options)
-    : threads_(std::make_unique<threads>(std::move(served), client, options)) {}
+                             const fault_handler_options& options) {
+  const orphans orphans(served);
+  try {
+    threads_ = std::make_unique<threads>(std::move(served), client, options);
+  } catch (...) {
+    orphans.close();
+    throw;
+  }
+}
 
 fault_handler::fault_handler(fault_handler&& other) noexcept = default;
 

@@ -80,11 +80,14 @@ void fault_loop::end() noexcept {
   if (detail::engine::has_events(on())) state_->worker.take_in();
   state_->engine->request_stop(state_->policy);
   state_->worker.run();
+  state_->engine->release_clients();
 }
 
 int fault_loop::fd() const noexcept { return state_->poll.get(); }
 
 void fault_loop::dispatch() noexcept {
+  // A child has the parent's descriptor still, and must not take its messages.
+  if (state_->engine->in_child()) return;
   if (state_->armed) detail::drain_counter(state_->timer.get());
   state_->worker.dispatch_once();
   state_->arm_timer();

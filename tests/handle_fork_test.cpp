@@ -43,6 +43,12 @@ TEST(handle_in_a_forked_child, answers_EOWNERDEAD_and_leaves_the_parents_memory_
   EXPECT_EQ(test::look(memory.begin()), test::shows(7));
 }
 
+TEST(handle_in_a_forked_child, has_no_descriptor) {
+  const auto on = handle::open();
+  EXPECT_EQ(test::in_child([&] { return on.fd() == -1 ? 0 : 1; }), test::exits_with(0));
+  EXPECT_TRUE(test::is_open(on.fd()));
+}
+
 TEST(handle_in_a_forked_child, throws_EOWNERDEAD_from_set_up) {
   const test::memory memory(test::memory_kind::anonymous, 1);
   auto on = handle::open();

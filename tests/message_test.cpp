@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <random>
@@ -101,7 +102,9 @@ TEST(decode, of_random_bytes_is_pure) {
   for (int i = 0; i < 100'000; ++i) {
     uapi::message raw{};
     raw.event = static_cast<std::uint8_t>(i % 2 == 0 ? 0x10 + random() % 8 : random());
-    for (auto& word : raw.argument.words) word = random() >> random() % 64;
+    std::array<std::uint64_t, 3> words{};
+    for (auto& word : words) word = random() >> random() % 64;
+    std::memcpy(&raw.argument, words.data(), sizeof words);
     const auto features = flags<feature>::from_bits(random());
     const auto once = decode(raw, features);
     const auto again = decode(raw, features);

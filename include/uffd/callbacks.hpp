@@ -127,7 +127,9 @@ callbacks erase_callbacks(H&& handler) {
     result.owned = std::make_shared<object>(std::forward<H>(handler));
     result.object = result.owned.get();
   } else {
-    result.object = const_cast<void*>(static_cast<const void*>(&handler.get()));
+    // A const object has const callbacks: call_on_page_fault<const T> gives it its type back.
+    result.object = const_cast<void*>(  // NOLINT(*-const-cast)
+        static_cast<const void*>(&handler.get()));
   }
   result.on_page_fault = &call_on_page_fault<object>;
   if constexpr (has_on_fork<object>) result.on_fork = &call_on_fork<object>;

@@ -54,8 +54,8 @@ class UFFDPP_EXPORT fault_handler {
   requires fault_callbacks<H> fault_handler(handle on, H&& handler,
                                             const fault_handler_options& options = {})
       : fault_handler(std::move(on), detail::erase_callbacks(std::forward<H>(handler)), options) {}
-  /// Serves on, and at once, what a predecessor handed over, its forked children included. Throws
-  /// as above.
+  /// Serves on, and at once, what a predecessor handed over, its forked children included.
+  /// Throws as above; what was handed over is then closed (stop_policy::inaccessible).
   template <class H>
   requires fault_callbacks<H> fault_handler(handed_over served, H&& handler,
                                             const fault_handler_options& options = {})
@@ -70,7 +70,7 @@ class UFFDPP_EXPORT fault_handler {
   /// outlive the result. From callbacks too. Throws as handle::register_range() does, and EEXIST if
   /// part of it is served already.
   served_region serve(page_range range, const serve_options& options = {});
-  /// The same for a mapping, which the result then owns.
+  /// The same for a mapping, which the result then owns: nobody else may unmap or move it.
   served_region serve(mapping memory, serve_options options = {});
   /// Serves a range by other callbacks than the handler's own: several users share threads and
   /// descriptor. Throws also if they need features that are not negotiated.
@@ -97,7 +97,7 @@ class UFFDPP_EXPORT fault_handler {
 
   /// The handle it reads.
   const handle& on() const noexcept;
-  /// What it counted; all zero unless options.statistics.
+  /// What it counted; zero, but for the children, unless options.statistics.
   handler_statistics statistics() const;
 
  private:

@@ -18,10 +18,10 @@
 namespace uffd {
 
 /// What fault_handler does, whenever dispatch() is called: add fd() to a poll, epoll or io_uring
-/// loop and call dispatch() when it is readable. Options about threads are ignored. There is no
-/// thread that could read on: with fork events negotiated, callbacks must not allocate while
-/// another thread of this process may fork, and a loop must not wait for a thread that unmaps or
-/// drops served memory. For one thread at a time. Ends like fault_handler, by options.on_stop.
+/// loop and call dispatch() when it is readable. Options about threads and `stop` are ignored.
+/// There is no thread that could read on: with fork events negotiated, callbacks must not allocate
+/// while another thread of this process may fork, and a loop must not wait for a thread that unmaps
+/// or drops served memory. For one thread at a time. Ends like fault_handler, by options.on_stop.
 class UFFDPP_EXPORT fault_loop {
  public:
   /// Opens a handle with what `options.open` and the callbacks ask for.
@@ -52,7 +52,7 @@ class UFFDPP_EXPORT fault_loop {
   void rethrow_error();
   /// The handle it reads.
   const handle& on() const noexcept;
-  /// What it counted; all zero unless options.statistics.
+  /// What it counted; zero, but for the children, unless options.statistics.
   handler_statistics statistics() const;
 
  private:

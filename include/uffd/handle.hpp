@@ -56,8 +56,10 @@ class handle {
   handle& operator=(handle&&) noexcept = default;
   ~handle() = default;
 
-  /// The descriptor, for the caller's own poll or epoll; -1 after a move.
-  int fd() const noexcept { return state_ ? state_->descriptor.get() : -1; }
+  /// The descriptor, for the caller's own poll or epoll; -1 after a move and in a forked child.
+  int fd() const noexcept {
+    return state_ && state_->refusal() == 0 ? state_->descriptor.get() : -1;
+  }
   /// What was negotiated; empty after a move.
   flags<feature> features() const noexcept { return state_ ? state_->features : flags<feature>(); }
   /// True if faults raised inside system calls are served; false where that isn't known (adopt).

@@ -47,7 +47,8 @@ class message_batch {
   event operator[](std::size_t index) const noexcept { return decode(messages_[index], features_); }
 
   /// Why reading failed; no error if it gave events or would have had to wait. EBADMSG: a torn
-  /// message; ENODATA: end of file (not a userfaultfd, which has none).
+  /// message, behind the whole ones if there are any; ENODATA: end of file (not a userfaultfd,
+  /// which has none).
   std::error_code error() const noexcept { return {number_, std::system_category()}; }
 
   /// Makes the child's descriptor of a fork event of this batch a handle: foreign, with the same
@@ -158,9 +159,9 @@ inline handle message_batch::take(const fork_event& forked) {
   for (auto& raw : messages_) {
     if (!is_fork(raw) || static_cast<int>(raw.argument.fork.descriptor) != forked.descriptor)
       continue;
-    handle child = detail::handle_access::child(unique_fd(forked.descriptor), features_);
+    // Marked first: if that throws, the descriptor is closed by the way and not again at our end.
     raw.argument.fork.descriptor = taken;
-    return child;
+    return detail::handle_access::child(unique_fd(forked.descriptor), features_);
   }
   return detail::handle_access::none();
 }

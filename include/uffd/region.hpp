@@ -3,7 +3,6 @@
 /// A registered range that unregisters itself.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
@@ -38,8 +37,7 @@ class region {
       : on_(detail::handle_access::share(on)), info_{range, page, modes, {}, tag} {
     detail::check_alignment(info_);
     info_.ioctls = on_.register_range(range, modes);
-    detail::handle_access::state(on_)->regions.fetch_add(1, std::memory_order_relaxed);
-    open_ = true;
+    open_ = true;  // NOLINT(*-prefer-member-initializer): only once it is registered
   }
   /// Registers all of a mapping, which must outlive the region.
   region(const handle& on, const mapping& memory,
@@ -75,7 +73,6 @@ class region {
     if (!std::exchange(open_, false)) return;
     detail::close_range(on_, info_,
                         complete_ ? close_policy::leave_zero : close_policy::inaccessible);
-    detail::handle_access::state(on_)->regions.fetch_sub(1, std::memory_order_relaxed);
   }
 
   handle on_;

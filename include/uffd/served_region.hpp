@@ -31,7 +31,7 @@ class [[nodiscard]] UFFDPP_EXPORT served_region {
   served_region& operator=(served_region&& other) noexcept;
   ~served_region();
 
-  /// What was registered. Not after a move.
+  /// What was registered. Not after a move, nor complete().
   const region_info& info() const noexcept;
   /// The memory of the mapping it owns; empty if it was given a range.
   std::span<std::byte> bytes() const noexcept;

@@ -22,6 +22,7 @@ namespace uffd::detail {
 struct address_space : std::enable_shared_from_this<address_space> {
   address_space(handle descriptor, std::size_t index)
       : on(std::move(descriptor)),
+        descriptor_number(on.fd()),
         features(on.features()),
         number(index),
         current(std::make_shared<range_table>()) {
@@ -29,6 +30,7 @@ struct address_space : std::enable_shared_from_this<address_space> {
   }
 
   const handle on;
+  const int descriptor_number;
   const flags<feature> features;
   const std::size_t number;
   std::shared_ptr<const range_table> current;

@@ -50,6 +50,11 @@ open_options engine::options_for(const callbacks& client, const fault_handler_op
   return open;
 }
 
+callbacks engine::default_client() const {
+  const std::lock_guard lock(control_);
+  return client_;
+}
+
 bool engine::has_events(const handle& on) noexcept { return on.features().has_any(all_events); }
 
 void engine::check_features(const fault_handler_options& options) const {
@@ -73,13 +78,16 @@ void engine::record_error(std::exception_ptr error) noexcept {
 }
 
 std::exception_ptr engine::take_error() noexcept {
+  if (const int number = unreadable_.exchange(0); number != 0)
+    record_error(std::make_exception_ptr(
+        std::system_error(number, std::system_category(), "reading messages of a userfaultfd")));
   const std::lock_guard lock(error_lock_);
   return std::exchange(first_error_, nullptr);
 }
 
 bool engine::request_stop(stop_policy policy) noexcept {
   if (in_child() || stop_requested_.exchange(true)) return false;
-  policy_.store(policy, std::memory_order_relaxed);
+  policy_.store(policy, std::memory_order_release);
   stopping_.store(true, std::memory_order_release);
   nudge();
   return true;

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <exception>
 #include <memory>
 #include <mutex>
@@ -46,7 +47,7 @@ class engine : public std::enable_shared_from_this<engine> {
   static bool has_events(const handle& on) noexcept;
 
   const handle& on() const noexcept { return own_->on; }
-  const callbacks& default_client() const noexcept { return client_; }
+  callbacks default_client() const;
   bool in_child() const noexcept { return home_.in_child(); }
   // Whether installs must not pass events that touch memory.
   bool is_gated() const noexcept { return is_gated_; }
@@ -71,9 +72,9 @@ class engine : public std::enable_shared_from_this<engine> {
                       const serve_options& options);
   void serve_registered(const region_info& registered);
   // Before any worker runs: serves what a predecessor handed over, its children included.
-  void take_over(std::vector<region_info> regions, std::vector<handed_over> children);
+  void take_over(const std::vector<region_info>& regions, std::vector<handed_over> children);
   void end_range(served_range& range) noexcept;
-  handed_over hand_over() const;
+  handed_over hand_over();
 
   // engine_faults.cpp: from a message to its answer.
   void dispatch(worker& by, pending_fault& pending, std::uint32_t attempts = 0) noexcept;
@@ -99,7 +100,8 @@ class engine : public std::enable_shared_from_this<engine> {
   std::span<const uapi::message> read(address_space& space,
                                       std::span<uapi::message> buffer) noexcept {
     if (is_gated_) return read_through_gate(space, buffer);
-    const auto batch = read_messages(space.on.fd(), buffer);
+    if (has_events_ && events_.unfinished() != 0 && !await_room(buffer.size())) return {};
+    const auto batch = read_messages(space.descriptor_number, buffer);
     if (batch.number != 0) [[unlikely]]
       report_unreadable(batch.number);
     return has_events_ ? take_events_out(space, buffer.first(batch.count))
@@ -111,6 +113,8 @@ class engine : public std::enable_shared_from_this<engine> {
            !is_stopping();
   }
   bool has_queued_events() const noexcept { return events_.unfinished() != 0; }
+  // Whether some of them wait for a worker, and not only for one that is at it.
+  bool has_idle_events() const noexcept { return !events_.empty() || has_applied_.load(); }
   void handle_events(worker& by) noexcept;
   bool hands_over() const noexcept {
     return policy_.load(std::memory_order_relaxed) == stop_policy::hand_over;
@@ -158,14 +162,24 @@ class engine : public std::enable_shared_from_this<engine> {
   }
   std::span<const uapi::message> sort_and_queue(address_space& space,
                                                 std::span<uapi::message> messages) noexcept;
+  bool await_room(std::size_t events) const noexcept;
   void report_unreadable(int number) noexcept;
   void queue_events(address_space& space, std::span<const uapi::message> events) noexcept;
+  // An event whose effect on tables and children took place, and whose callbacks have not run.
+  struct applied_event {
+    queued_event queued;
+    std::vector<std::shared_ptr<served_range>> clients;
+    std::shared_ptr<address_space> child;
+  };
   std::shared_ptr<address_space> add_child(handle on, std::shared_ptr<const range_table> table);
   void watch_child(address_space& child) noexcept;
-  void handle_event(worker& by, const queued_event& queued);
-  void handle_fork(worker& by, const queued_event& queued, const fork_event& forked);
+  void apply_events() noexcept;
+  void apply_event(const queued_event& queued);
   template <class Event>
-  void handle_touch(worker& by, address_space& space, const Event& seen, page_range touched);
+  void apply_touch(const queued_event& queued, const Event& seen, page_range touched);
+  void apply_fork(const queued_event& queued, const fork_event& forked);
+  std::optional<applied_event> take_applied() noexcept;
+  void call_back(worker& by, const applied_event& applied) noexcept;
   void tell(worker& by, served_range& range, auto&& call) noexcept;
 
   const process_mark home_;
@@ -185,6 +199,8 @@ class engine : public std::enable_shared_from_this<engine> {
   std::vector<std::shared_ptr<address_space>> child_spaces_;
   std::vector<std::shared_ptr<served_range>> ranges_;
   std::size_t next_space_ = 1;
+  std::deque<applied_event> applied_;
+  std::atomic<bool> has_applied_{false};
   unique_fd children_poll_;
   std::optional<mapping> probe_;  // a page that no child has
   std::atomic<std::size_t> children_{0};
@@ -199,6 +215,7 @@ class engine : public std::enable_shared_from_this<engine> {
 
   std::mutex error_lock_;
   std::exception_ptr first_error_;
+  std::atomic<int> unreadable_{0};  // errno of a failed read, without an object for it
 };
 
 // With the control lock held: readers see the old table or the new one, and keep what they see.

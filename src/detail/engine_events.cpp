@@ -15,8 +15,9 @@ namespace uffd::detail {
 
 std::span<const uapi::message> engine::read_through_gate(address_space& space,
                                                          std::span<uapi::message> buffer) noexcept {
+  if (!await_room(buffer.size())) return {};
   gate_.lock();
-  const auto batch = read_messages(space.on.fd(), buffer);
+  const auto batch = read_messages(space.descriptor_number, buffer);
   const auto faults = take_events_out(space, buffer.first(batch.count));
   gate_.unlock();
   if (batch.number != 0) [[unlikely]]
@@ -35,11 +36,18 @@ std::span<const uapi::message> engine::read_through_gate(address_space& space,
   return messages.subspan(events);
 }
 
+// With so many events read and not handled, whoever causes more waits for the callbacks.
+bool engine::await_room(std::size_t events) const noexcept {
+  if (events_.has_room_for(events)) return true;
+  const timespec pause{0, 1'000'000};
+  ::nanosleep(&pause, nullptr);
+  return false;
+}
+
 // A full descriptor table (EMFILE) leaves a fork's event where it is: it may pass, and until then
-// there is no use in looking at once again.
+// there is no use in looking at once again. Allocates nothing: fork() has the allocator's locks.
 [[gnu::cold]] void engine::report_unreadable(int number) noexcept {
-  record_error(std::make_exception_ptr(
-      std::system_error(number, std::system_category(), "reading messages of a userfaultfd")));
+  unreadable_.store(number, std::memory_order_relaxed);
   const timespec pause{0, 1'000'000};
   ::nanosleep(&pause, nullptr);
 }
@@ -61,39 +69,60 @@ void engine::queue_events(address_space& space, std::span<const uapi::message> e
   }
 }
 
-// In order and one at a time. Whoever finds another thread at it goes on without waiting; the loop
-// makes sure that no event queued meanwhile is left behind.
+// Callbacks run in order and one at a time. Whoever finds another thread at it goes on without
+// waiting; the loop makes sure that no event queued meanwhile is left behind.
 void engine::handle_events(worker& by) noexcept {
-  while (!events_.empty()) {
+  bool some = false;
+  while (has_idle_events()) {
     const std::unique_lock turn(event_order_, std::try_to_lock);
-    if (!turn) return;
-    while (const auto queued = events_.pop()) {
-      try {
-        handle_event(by, *queued);
-      } catch (...) {
-        // Only memory for a table or a child can have been short, and without them pages would be
-        // answered wrongly.
-        end_process("out of memory while following an event");
-      }
+    if (!turn) break;
+    while (const auto applied = take_applied()) {
+      call_back(by, *applied);
       events_.finish();
+      some = true;
       if (auto* counts = by.statistics()) counts->events.add();
     }
   }
-  waiting_.make_due();
+  if (some) waiting_.make_due();
 }
 
-void engine::handle_event(worker& by, const queued_event& queued) {
-  address_space& space = *queued.space;
-  const event seen = decode(queued.raw, space.features);
-  if (const auto* forked = std::get_if<fork_event>(&seen)) {
-    handle_fork(by, queued, *forked);
-  } else if (const auto* moved = std::get_if<remap_event>(&seen)) {
-    handle_touch(by, space, *moved, moved->from);
-  } else if (const auto* removed = std::get_if<remove_event>(&seen)) {
-    handle_touch(by, space, *removed, removed->range);
-  } else if (const auto* unmapped = std::get_if<unmap_event>(&seen)) {
-    handle_touch(by, space, *unmapped, unmapped->range);
+std::optional<engine::applied_event> engine::take_applied() noexcept {
+  const std::lock_guard lock(control_);
+  apply_events();
+  if (applied_.empty()) return std::nullopt;
+  std::optional<applied_event> first(std::move(applied_.front()));
+  applied_.pop_front();
+  has_applied_.store(!applied_.empty());
+  return first;
+}
+
+// With the control lock held, by whoever looks at tables: who caused an event has gone on since it
+// was read, and may have mapped, served or ended something else there.
+void engine::apply_events() noexcept {
+  while (const auto queued = events_.pop()) {
+    try {
+      apply_event(*queued);
+    } catch (...) {
+      // Only memory for a table or a child can have been short, and without them pages would be
+      // answered wrongly.
+      end_process("out of memory while following an event");
+    }
+    has_applied_.store(true);
   }
+}
+
+void engine::apply_event(const queued_event& queued) {
+  const event seen = decode(queued.raw, queued.space->features);
+  if (const auto* forked = std::get_if<fork_event>(&seen))
+    apply_fork(queued, *forked);
+  else if (const auto* moved = std::get_if<remap_event>(&seen))
+    apply_touch(queued, *moved, moved->from);
+  else if (const auto* removed = std::get_if<remove_event>(&seen))
+    apply_touch(queued, *removed, removed->range);
+  else if (const auto* unmapped = std::get_if<unmap_event>(&seen))
+    apply_touch(queued, *unmapped, unmapped->range);
+  else
+    applied_.push_back({queued, {}, nullptr});
 }
 
 // Runs a callback of `range` unless the range is ending, which then waits for it.
@@ -111,46 +140,59 @@ void engine::tell(worker& by, served_range& range, auto&& call) noexcept {
 
 namespace {
 
-// One range for each handler object that has a piece in `touched`.
-std::vector<std::shared_ptr<served_range>> touched_clients(const range_table& table,
-                                                           page_range touched) {
+// The ranges that have a piece in `touched`.
+std::vector<std::shared_ptr<served_range>> touched_ranges(const range_table& table,
+                                                          page_range touched) {
   std::vector<std::shared_ptr<served_range>> found;
   for (const auto& piece : table.entries()) {
     if (!piece.range.overlaps(touched)) continue;
-    auto& range = *static_cast<served_range*>(piece.client);
-    const bool known = std::any_of(found.begin(), found.end(), [&](const auto& other) {
-      return other->client.object == range.client.object;
-    });
-    if (!known) found.push_back(range.shared_from_this());
+    auto range = static_cast<served_range*>(piece.client)->shared_from_this();
+    if (std::find(found.begin(), found.end(), range) == found.end())
+      found.push_back(std::move(range));
   }
   return found;
 }
 
-void call_back(const callbacks& client, const remap_event& seen, std::size_t space) {
-  if (client.on_remap != nullptr) client.on_remap(client.object, seen, space);
-}
-void call_back(const callbacks& client, const remove_event& seen, std::size_t space) {
-  if (client.on_remove != nullptr) client.on_remove(client.object, seen, space);
-}
-void call_back(const callbacks& client, const unmap_event& seen, std::size_t space) {
-  if (client.on_unmap != nullptr) client.on_unmap(client.object, seen, space);
+void call_for(const callbacks& client, const event& seen, std::size_t space) {
+  const auto call = [&](auto* callback, const auto& what) {
+    if (callback != nullptr) callback(client.object, what, space);
+  };
+  if (const auto* forked = std::get_if<fork_event>(&seen)) call(client.on_fork, *forked);
+  if (const auto* moved = std::get_if<remap_event>(&seen)) call(client.on_remap, *moved);
+  if (const auto* removed = std::get_if<remove_event>(&seen)) call(client.on_remove, *removed);
+  if (const auto* unmapped = std::get_if<unmap_event>(&seen)) call(client.on_unmap, *unmapped);
 }
 
 }  // namespace
 
+// Each handler object hears an event once, however many of its ranges it touches.
+void engine::call_back(worker& by, const applied_event& applied) noexcept {
+  const event seen = decode(applied.queued.raw, applied.queued.space->features);
+  const auto& space = applied.child ? *applied.child : *applied.queued.space;
+  const auto told_before = [&](const auto& until) {
+    return std::any_of(applied.clients.begin(), until, [&](const auto& other) {
+      return other->client.object == (*until)->client.object &&
+             other->phase.load() == served_range::state::open;
+    });
+  };
+  for (auto range = applied.clients.begin(); range != applied.clients.end(); ++range)
+    if (!told_before(range))
+      tell(by, **range, [&](const callbacks& client) { call_for(client, seen, space.number); });
+}
+
 template <class Event>
-void engine::handle_touch(worker& by, address_space& space, const Event& seen, page_range touched) {
-  std::vector<std::shared_ptr<served_range>> clients;
-  {
-    const std::lock_guard lock(control_);
-    clients = touched_clients(*space.current, touched);
-    if constexpr (requires(range_table & table) { table.apply(seen); })
-      change_table(space, [&](range_table& table) { table.apply(seen); });
+void engine::apply_touch(const queued_event& queued, const Event& seen, page_range touched) {
+  address_space& space = *queued.space;
+  auto clients = touched_ranges(*space.current, touched);
+  if constexpr (requires(range_table & table) { table.apply(seen); }) {
+    change_table(space, [&](range_table& table) { table.apply(seen); });
+    // The kernel wakes nobody who waits where memory was unmapped or moved away.
+    static_cast<void>(space.on.wake(touched));
+    // What moved away from its end is ended where it is now.
+    for (const auto& range : clients)
+      if (range->closed) close_in(space, *range, [&](page_range) { return range->on_end; });
   }
-  for (const auto& range : clients)
-    tell(by, *range, [&](const callbacks& client) { call_back(client, seen, space.number); });
-  // The kernel wakes nobody who waits where memory was unmapped or moved away.
-  if constexpr (!std::is_same_v<Event, remove_event>) static_cast<void>(space.on.wake(touched));
+  applied_.push_back({queued, std::move(clients), nullptr});
 }
 
 // With the control lock held, or before any worker runs.
@@ -161,6 +203,7 @@ std::shared_ptr<address_space> engine::add_child(handle on,
   child->table.store(child->current.get(), std::memory_order_seq_cst);
   child_spaces_.push_back(child);
   children_.fetch_add(1, std::memory_order_release);
+  watch_child(*child);
   return child;
 }
 
@@ -168,28 +211,19 @@ void engine::watch_child(address_space& child) noexcept {
   epoll_event interest{};
   interest.events = EPOLLIN;
   interest.data.ptr = &child;
-  if (::epoll_ctl(children_poll_.get(), EPOLL_CTL_ADD, child.on.fd(), &interest) != 0)
+  if (::epoll_ctl(children_poll_.get(), EPOLL_CTL_ADD, child.descriptor_number, &interest) != 0)
     end_process("a forked child's userfaultfd can't be polled");
   nudge();
 }
 
-void engine::handle_fork(worker& by, const queued_event& queued, const fork_event& forked) {
-  std::vector<std::shared_ptr<served_range>> clients;
-  std::shared_ptr<address_space> child;
-  {
-    const std::lock_guard lock(control_);
-    child = add_child(handle_access::child(unique_fd(forked.descriptor), queued.space->features),
-                      queued.space->current);
-    clients = touched_clients(*child->current, {0, ~std::uintptr_t{0}});
-    // What ended while the fork was under way ends in the child too.
-    for (const auto& range : ranges_)
-      if (range->closed) close_in(*child, *range, [&](page_range) { return range->on_end; });
-  }
+void engine::apply_fork(const queued_event& queued, const fork_event& forked) {
+  auto child = add_child(handle_access::child(unique_fd(forked.descriptor), queued.space->features),
+                         queued.space->current);
+  auto clients = touched_ranges(*child->current, {0, ~std::uintptr_t{0}});
+  // What ended while the fork was under way ends in the child too.
   for (const auto& range : clients)
-    tell(by, *range, [&](const callbacks& client) {
-      if (client.on_fork != nullptr) client.on_fork(client.object, forked, child->number);
-    });
-  watch_child(*child);
+    if (range->closed) close_in(*child, *range, [&](page_range) { return range->on_end; });
+  applied_.push_back({queued, std::move(clients), std::move(child)});
 }
 
 // No message tells that a child is gone and none names its process, so it is asked: a CONTINUE that
@@ -199,7 +233,7 @@ void engine::forget_dead_children() noexcept {
   std::erase_if(child_spaces_, [&](const std::shared_ptr<address_space>& child) {
     const auto answer = child->on.continue_(probe_->range());
     if (answer.error() != condition::target_gone) return false;
-    ::epoll_ctl(children_poll_.get(), EPOLL_CTL_DEL, child->on.fd(), nullptr);
+    ::epoll_ctl(children_poll_.get(), EPOLL_CTL_DEL, child->descriptor_number, nullptr);
     children_.fetch_sub(1, std::memory_order_release);
     epochs_.retire(child);
     return true;

@@ -124,7 +124,7 @@ resolution engine::fail_closed(const handle& on, const page_fault& event, page_r
     const auto result = resolve::poison(on, page, region.page_size);
     if (result.kind() != resolution::state::failed) return result;
   }
-  if (!protect_from_access(on, page))
+  if (!protect_from_access(on, page, region.page_size))
     end_process("a page can be neither served, poisoned nor protected");
   static_cast<void>(on.wake(page));
   return resolution::resolved();
@@ -188,10 +188,19 @@ void engine::fail_stranger(const pending_fault& pending, page_range page) noexce
   record_error(std::make_exception_ptr(
       std::system_error(std::make_error_code(std::errc::bad_address),
                         "a page fault outside every served range, at " + to_string(page))));
-  region_info unknown;
-  unknown.page_size = page.size();
-  unknown.ioctls = range_ioctl::poison;
-  static_cast<void>(fail_closed(pending.space->on, pending.event, page, unknown));
+  if (pending.event.kind() == fault_kind::write_protect) {
+    static_cast<void>(resolve::unprotect(pending.space->on, page));
+    return;
+  }
+  // Its page size is unknown: EINVAL says that it is larger.
+  constexpr std::size_t largest = std::size_t{1} << 30;
+  for (std::size_t size = page.size(); size <= largest; size *= 2) {
+    const auto answer = resolve::poison(pending.space->on, page_at(page.begin(), size), size);
+    if (answer.error() != std::errc::invalid_argument) return;
+  }
+  if (!protect_from_access(pending.space->on, page, page.size()))
+    end_process("a page that nobody serves can be neither poisoned nor protected");
+  static_cast<void>(pending.space->on.wake(page));
 }
 
 }  // namespace uffd::detail

@@ -18,21 +18,28 @@ namespace uffd::detail {
 
 void engine::list(const std::shared_ptr<served_range>& range, address_space& space) {
   const std::lock_guard lock(control_);
+  apply_events();
   if (stop_requested_.load()) throw_errno(ECANCELED, "serve: the handler has stopped");
   change_table(space, [&](range_table& table) { table.insert(range->info.range, range.get()); });
   ranges_.push_back(range);
 }
 
 void engine::unlist(const served_range& range) {
-  const std::lock_guard lock(control_);
-  for_each_space([&](address_space& space) {
-    change_table(space, [&](range_table& table) { table.erase_client(&range); });
-  });
-  const auto mine = std::find_if(ranges_.begin(), ranges_.end(),
-                                 [&](const auto& listed) { return listed.get() == &range; });
-  if (mine == ranges_.end()) return;
-  epochs_.retire(std::move(*mine));
-  ranges_.erase(mine);
+  {
+    const std::lock_guard lock(control_);
+    apply_events();
+    for_each_space([&](address_space& space) {
+      change_table(space, [&](range_table& table) { table.erase_client(&range); });
+    });
+    const auto mine = std::find_if(ranges_.begin(), ranges_.end(),
+                                   [&](const auto& listed) { return listed.get() == &range; });
+    if (mine != ranges_.end()) {
+      epochs_.retire(std::move(*mine));
+      ranges_.erase(mine);
+    }
+  }
+  // Nobody else does while the workers sleep.
+  epochs_.collect(nullptr);
 }
 
 void engine::check_serve(const callbacks& client, const region_info& info) const {
@@ -48,13 +55,12 @@ void engine::check_serve(const callbacks& client, const region_info& info) const
 
 // The range is in the table before it is registered: no fault can come that nobody knows.
 void engine::open_range(served_range& range) {
-  const auto ioctls = on().register_range(range.info.range, range.info.modes);
+  range.info.ioctls = on().register_range(range.info.range, range.info.modes);
   const std::lock_guard lock(control_);
   if (closing_.load()) {
     close_range(on(), range.info, close_policy::inaccessible);
     throw_errno(ECANCELED, "serve: the handler has stopped");
   }
-  range.info.ioctls = ioctls;
   range.phase.store(served_range::state::open, std::memory_order_seq_cst);
 }
 
@@ -90,14 +96,13 @@ void engine::serve_registered(const region_info& registered) {
   serve_registered_in(*own_, registered);
 }
 
-void engine::take_over(std::vector<region_info> regions, std::vector<handed_over> children) {
+void engine::take_over(const std::vector<region_info>& regions, std::vector<handed_over> children) {
   for (const auto& registered : regions) serve_registered_in(*own_, registered);
   if (!children.empty() && !follows_forks_)
     throw_errno(EINVAL, "fault handler: children were handed over, but forks are not followed");
   for (auto& child : children) {
     const auto space = add_child(std::move(child.on), std::make_shared<range_table>());
     for (const auto& registered : child.regions) serve_registered_in(*space, registered);
-    watch_child(*space);
   }
 }
 
@@ -125,10 +130,10 @@ void engine::close_everywhere(served_range& range, close_policy policy) noexcept
 void engine::close_owned(served_range& range) noexcept {
   if (std::exchange(range.closed, true)) return;
   const page_range memory = range.memory->range();
-  const bool is_protected = protect_from_access(on(), memory);
   for_each_space([&](address_space& space) {
     close_in(space, range, [&](page_range piece) {
-      const bool leave = is_protected && &space == own_.get() && memory.contains(piece);
+      const bool leave = &space == own_.get() && memory.contains(piece) &&
+                         protect_from_access(on(), piece, range.info.page_size);
       return leave ? close_policy::leave_zero : range.on_end;
     });
   });
@@ -140,6 +145,7 @@ void engine::end_range(served_range& range) noexcept {
   wait_for_callbacks(range);
   {
     const std::lock_guard lock(control_);
+    apply_events();
     if (range.memory)
       close_owned(range);
     else if (before != served_range::state::handed_over)
@@ -153,10 +159,11 @@ void engine::end_range(served_range& range) noexcept {
 
 void engine::close_once() noexcept {
   if (closing_.exchange(true)) return;
-  const auto policy = policy_.load(std::memory_order_relaxed);
+  const auto policy = policy_.load(std::memory_order_acquire);
   const bool handed_over = policy == stop_policy::hand_over;
   {
     const std::lock_guard lock(control_);
+    apply_events();
     for (const auto& range : ranges_) {
       auto open = served_range::state::open;
       range->phase.compare_exchange_strong(
@@ -164,8 +171,10 @@ void engine::close_once() noexcept {
     }
     const auto left =
         policy == stop_policy::leave_zero ? close_policy::leave_zero : close_policy::inaccessible;
-    if (!handed_over)
-      for (const auto& range : ranges_) close_everywhere(*range, left);
+    // What is still being registered is closed by whoever registers it.
+    for (const auto& range : ranges_)
+      if (!handed_over && range->phase.load() != served_range::state::starting)
+        close_everywhere(*range, left);
   }
   closed_.store(true, std::memory_order_release);
   nudge();
@@ -178,8 +187,9 @@ void engine::release_clients() noexcept {
   released.push_back(std::exchange(client_, {}));
 }
 
-handed_over engine::hand_over() const {
+handed_over engine::hand_over() {
   const std::lock_guard lock(control_);
+  apply_events();
   std::vector<handed_over> spaces;
   for_each_space([&](const address_space& space) {
     handed_over one{handle_access::share(space.on), {}, {}};

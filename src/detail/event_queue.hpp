@@ -27,6 +27,12 @@ class event_queue {
   // Events that were read and whose handling has not ended.
   std::size_t unfinished() const noexcept { return unfinished_.load(std::memory_order_seq_cst); }
 
+  // Whether so many can be pushed.
+  bool has_room_for(std::size_t events) const noexcept {
+    const std::lock_guard lock(mutex_);
+    return ring_.size() - count_ >= events;
+  }
+
   // False if the ring is full.
   bool push(queued_event event) noexcept {
     const std::lock_guard lock(mutex_);

@@ -30,11 +30,16 @@ standby::standby(engine& owner, std::size_t index)
 
 void standby::run() noexcept {
   auto seen = sighting::moving;
-  while (!engine_.is_closed()) {
+  while (!over_.load(std::memory_order_acquire)) {
     sleep(seen == sighting::idle);
     seen = look_at_workers();
     if (seen == sighting::stuck) drain();
   }
+}
+
+void standby::end() noexcept {
+  over_.store(true, std::memory_order_release);
+  signal_eventfd(nudge_.get());
 }
 
 void standby::wake() noexcept {

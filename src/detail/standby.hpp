@@ -24,6 +24,8 @@ class standby {
 
   // Reads whenever every worker has been busy for a whole tick; the thread's body.
   void run() noexcept;
+  // Once no worker runs any more: until then one may need it.
+  void end() noexcept;
   // A worker's turn begins: after an idle time the ticks begin anew.
   void wake_if_asleep() noexcept {
     if (asleep_.load(std::memory_order_seq_cst)) [[unlikely]]
@@ -43,6 +45,7 @@ class standby {
   reader_slot& slot_;
   unique_fd nudge_;
   std::atomic<bool> asleep_{false};
+  std::atomic<bool> over_{false};
   std::vector<std::uint64_t> seen_turns_;
   std::array<uapi::message, message_reader::capacity> messages_{};
 };

@@ -42,7 +42,7 @@ worker::worker(engine& owner, std::size_t index, const fault_handler_options& op
       buffer_(make_buffer(options.buffer_size)),
       nudge_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       statistics_(options.statistics ? std::make_unique<counters>() : nullptr),
-      entries_{{{owner.on().fd(), POLLIN, 0},
+      entries_{{{owner.own_space().descriptor_number, POLLIN, 0},
                 {nudge_.get(), POLLIN, 0},
                 {owner.children_poll(), POLLIN, 0}}} {
   if (!nudge_) throw_errno(errno, "eventfd");
@@ -72,9 +72,11 @@ void worker::dispatch_once() noexcept {
 }
 
 void worker::take_in() noexcept {
-  address_space& space = engine_.own_space();
-  for (const uapi::message& raw : engine_.read(space, messages_))
-    engine_.add_waiting({decode_fault(raw, space.features), &space, 0, 0}, 0, 0);
+  const timespec at_once{0, 0};
+  while (call_poll(entries_.data(), 1, &at_once) > 0 && entries_[0].revents == POLLIN)
+    for (const uapi::message& raw : engine_.read(engine_.own_space(), messages_))
+      engine_.add_waiting({decode_fault(raw, engine_.own_space().features), &engine_.own_space()},
+                          0, 0);
 }
 
 // Nothing is registered any more, so what can still be read are events that somebody waits for.
@@ -88,7 +90,7 @@ void worker::take_in() noexcept {
 }
 
 std::int64_t worker::wait_limit() const noexcept {
-  if (engine_.has_queued_events()) return 0;
+  if (engine_.has_idle_events()) return 0;
   std::int64_t limit = no_limit;
   if (engine_.has_waiting())
     limit = std::max<std::int64_t>(0, engine_.next_retry() - monotonic_nanoseconds());

@@ -102,8 +102,8 @@ TEST(close_range, of_another_process_without_poison_ends_this_one) {
   const auto offered = on.register_range(one.range(), register_mode::missing);
   const region_info info{one.range(), page_size(), register_mode::missing,
                          offered - range_ioctl::poison, 0};
-  EXPECT_EQ(test::in_child([&] {
-              const auto parents = handle::adopt(unique_fd(on.fd()), {});
+  EXPECT_EQ(test::in_child([&, inherited = on.fd()] {
+              const auto parents = handle::adopt(unique_fd(inherited), {});
               close_range(parents, info, close_policy::inaccessible);
             }),
             test::dies_of(SIGABRT));

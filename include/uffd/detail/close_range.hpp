@@ -24,27 +24,34 @@ namespace uffd::detail {
   std::abort();
 }
 
-// An unread event makes every ioctl answer EAGAIN; whoever reads it gets this long, 100 ms in all.
+// An unread event makes every ioctl answer EAGAIN until whoever reads events has read it; forking a
+// large process lasts too. Waits longer each time, five seconds in all.
 class patience {
  public:
   bool wait() noexcept {
-    const timespec pause{0, 50'000};
+    const timespec pause{0, pause_};
     ::nanosleep(&pause, nullptr);
-    return --left_ > 0;
+    left_ -= pause_;
+    if (pause_ < longest_pause) pause_ *= 2;
+    return left_ > 0;
   }
 
  private:
-  int left_ = 2000;
+  static constexpr long longest_pause = 10'000'000;  // nanoseconds
+  long pause_ = 50'000;
+  std::int64_t left_ = 5'000'000'000;
 };
 
-// Poisons what is missing in `range`. Pages that are there, and stretches no longer registered, are
-// left alone. Answers 0, ESRCH when the process is gone, or the errno that stopped it.
-inline int poison_missing(const handle& on, page_range range, std::size_t page) noexcept {
+// Does `operation` to all of `range`: what is there already (EEXIST) and stretches that are no
+// longer registered (ENOENT) are passed over. Answers 0, ESRCH when the process is gone, or the
+// errno that stopped it.
+template <class Operation>
+int do_everywhere(page_range range, std::size_t page, Operation&& operation) noexcept {
   patience patience;
   bool single = false;
   for (auto position = range.begin(); position < range.end();) {
     const auto size = single ? page : range.end() - position;
-    const auto result = on.poison({position, size}, wake_mode::dont_wake);
+    const outcome result = operation(page_range(position, size));
     if (result || result.bytes != 0) {
       position += result.bytes;
     } else if (result.number == EAGAIN) {
@@ -60,29 +67,42 @@ inline int poison_missing(const handle& on, page_range range, std::size_t page) 
   return 0;
 }
 
-// False if it can't be done. Memory that isn't mapped any more needs no protection.
-inline bool protect_from_access(const handle& on, page_range range) noexcept {
+// False if it can't be done. Memory that isn't mapped any more needs no protection, but ends a
+// mprotect() of what follows it.
+inline bool protect_from_access(const handle& on, page_range range, std::size_t page) noexcept {
   if (on.foreign()) return false;
-  void* const memory = reinterpret_cast<void*>(range.begin());
-  return ::mprotect(memory, range.size(), PROT_NONE) == 0 || errno == ENOMEM;
+  const auto protect = [](page_range part) {
+    return ::mprotect(reinterpret_cast<void*>(part.begin()), part.size(), PROT_NONE) == 0;
+  };
+  if (protect(range)) return true;
+  if (errno != ENOMEM) return false;
+  for (auto position = range.begin(); position < range.end(); position += page)
+    if (!protect({position, page}) && errno != ENOMEM) return false;
+  return true;
+}
+
+// Poisons what is missing in `range`, and where that can't be done takes all access to it away.
+inline void close_missing(const handle& on, page_range range, const region_info& info) noexcept {
+  int number = EOPNOTSUPP;
+  if (info.ioctls.has(range_ioctl::poison))
+    number = do_everywhere(range, info.page_size,
+                           [&](page_range part) { return on.poison(part, wake_mode::dont_wake); });
+  if (number == 0 || number == ESRCH || protect_from_access(on, range, info.page_size)) return;
+  end_process("missing pages can be neither poisoned nor protected");
 }
 
 // Makes every page that is missing in a registered range inaccessible; those that are there stay as
 // they are wherever the kernel can tell.
 inline void make_missing_inaccessible(const handle& on, const region_info& info) noexcept {
+  int unmarked = 0;
   if (info.modes.has(register_mode::write_protect))
     // A marker would hide a missing page from the scan and from POISON.
-    static_cast<void>(on.write_unprotect(info.range, wake_mode::dont_wake));
-  int number = EOPNOTSUPP;
-  if (info.ioctls.has(range_ioctl::poison)) {
-    number = 0;
-    const auto poison = [&](page_range hole) {
-      if (number == 0) number = poison_missing(on, hole, info.page_size);
-    };
-    if (on.foreign() || for_each_hole(info.range, poison) != 0) poison(info.range);
-  }
-  if (number == 0 || number == ESRCH || protect_from_access(on, info.range)) return;
-  end_process("missing pages can be neither poisoned nor protected");
+    unmarked = do_everywhere(info.range, info.page_size, [&](page_range part) {
+      return on.write_unprotect(part, wake_mode::dont_wake);
+    });
+  const auto close = [&](page_range hole) { close_missing(on, hole, info); };
+  const bool can_tell = unmarked == 0 && info.ioctls.has(range_ioctl::poison) && !on.foreign();
+  if (!can_tell || for_each_hole(info.range, close) != 0) close(info.range);
 }
 
 // Ends the registration of `info.range` by `policy`. Tolerates memory that was unmapped and a

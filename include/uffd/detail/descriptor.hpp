@@ -20,7 +20,6 @@ struct descriptor_state {
   bool kernel_faults = false;
   bool foreign = false;
   std::atomic<std::uint32_t> references{1};
-  std::atomic<std::uint32_t> regions{0};
 
   // 0, or the errno with which every operation is refused.
   int refusal() const noexcept { return owner.in_child() ? EOWNERDEAD : 0; }

@@ -28,6 +28,12 @@ inline bool take_marker_off(const handle& on, page_range page) noexcept {
   return static_cast<bool>(on.write_unprotect(page, wake_mode::dont_wake));
 }
 
+// The page was there after all (swapped out, or another process's): it gets its mark back.
+inline int marked_again(const handle& on, page_range page, outcome second) noexcept {
+  if (second.number == EEXIST) static_cast<void>(on.write_protect(page));
+  return second.number;
+}
+
 inline resolution resolution_of(int number) noexcept {
   switch (number) {
     case 0:
@@ -156,7 +162,7 @@ inline outcome clarified_move(const handle& on, page_range target, std::size_t p
       on, range, page, first, [&](page_range rest) { return on.poison(rest); },
       [&](page_range occupied) {
         if (!take_marker_off(on, occupied)) return EEXIST;
-        return on.poison(occupied).number;
+        return marked_again(on, occupied, on.poison(occupied));
       });
 }
 

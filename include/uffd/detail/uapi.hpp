@@ -104,7 +104,6 @@ struct message {
       std::uint64_t start;
       std::uint64_t end;
     } remove;  // UNMAP as well
-    std::uint64_t words[3];
   } argument;
 };
 static_assert(sizeof(message) == 32 && alignof(message) == 8);
