@@ -6,6 +6,8 @@
 #include <fmt/std.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
+
 #include <cerrno>
 #include <string>
 #include <system_error>
@@ -120,6 +122,23 @@ TEST(format, policies_and_options) {
   EXPECT_EQ(format("{}", open_options{.required = feature::move}),
             "required move, optional none, kernel faults if_permitted, via "
             "device_then_system_call");
+}
+
+TEST(format, handler_values) {
+  EXPECT_EQ(format("{} {} {}", stop_policy::inaccessible, stop_policy::hand_over,
+                   stop_policy::leave_zero),
+            "inaccessible hand_over leave_zero");
+  EXPECT_EQ(format("{} {}", fork_policy::follow, fork_policy::not_inherited),
+            "follow not_inherited");
+  latency_histogram latencies;
+  latencies.record(std::chrono::nanoseconds(5));
+  EXPECT_EQ(format("{}", latencies), "1 in all, p50 5 ns, p99 5 ns, max 5 ns");
+  handler_statistics counted;
+  counted.missing = 2;
+  counted.latency = latencies;
+  const auto text = format("{}", counted);
+  EXPECT_EQ(text.find("faults: 2 missing"), 0U);
+  EXPECT_NE(text.find("max 5 ns"), std::string::npos);
 }
 
 TEST(format, support_is_its_table) {

@@ -13,7 +13,10 @@
 #include <variant>
 
 #include "uffd/error.hpp"
+#include "uffd/fault_handler_options.hpp"
 #include "uffd/flags.hpp"
+#include "uffd/handler_statistics.hpp"
+#include "uffd/latency_histogram.hpp"
 #include "uffd/message.hpp"
 #include "uffd/open_options.hpp"
 #include "uffd/page_range.hpp"
@@ -161,6 +164,38 @@ inline std::string text_of(const region_info& info) {
 
 inline std::string text_of(const support& found) { return found.table(); }
 
+inline std::string_view text_of(stop_policy policy) {
+  switch (policy) {
+    case stop_policy::inaccessible:
+      return "inaccessible";
+    case stop_policy::hand_over:
+      return "hand_over";
+    case stop_policy::leave_zero:
+      return "leave_zero";
+  }
+  return "unknown policy";
+}
+inline std::string_view text_of(fork_policy policy) {
+  return policy == fork_policy::follow ? "follow" : "not_inherited";
+}
+
+inline std::string text_of(const latency_histogram& latencies) {
+  const auto nanoseconds = [&](double fraction) { return latencies.percentile(fraction).count(); };
+  return fmt::format("{} in all, p50 {} ns, p99 {} ns, max {} ns", latencies.total(),
+                     nanoseconds(0.5), nanoseconds(0.99), latencies.maximum().count());
+}
+inline std::string text_of(const handler_statistics& counted) {
+  return fmt::format(
+      "faults: {} missing, {} minor, {} write_protect, {} read_write_protect; answers: {} "
+      "resolved, "
+      "{} retried, {} gone, {} deferred, {} failed; {} strangers, {} dropped, {} events, {} empty "
+      "reads, {} children; latency: {}",
+      counted.missing, counted.minor, counted.write_protect, counted.read_write_protect,
+      counted.resolved, counted.retried, counted.gone, counted.deferred, counted.failed,
+      counted.strangers, counted.dropped, counted.events, counted.empty_reads, counted.children,
+      text_of(counted.latency));
+}
+
 // After every text_of(), for it finds only those above.
 template <class T>
 struct formatter_of : fmt::formatter<std::string_view> {
@@ -174,49 +209,61 @@ struct formatter_of : fmt::formatter<std::string_view> {
 
 // Whole specialisations where that is possible: fmt/std.h and fmt/ranges.h have partial ones that
 // would match as well (a variant, something with begin and end).
+namespace fmt {
+
 template <class E>
-struct fmt::formatter<uffd::flags<E>> : uffd::detail::formatter_of<uffd::flags<E>> {};
+struct formatter<uffd::flags<E>> : uffd::detail::formatter_of<uffd::flags<E>> {};
 template <uffd::detail::flag_type E>
-struct fmt::formatter<E> : uffd::detail::formatter_of<E> {};
+struct formatter<E> : uffd::detail::formatter_of<E> {};
 template <>
-struct fmt::formatter<uffd::page_range> : uffd::detail::formatter_of<uffd::page_range> {};
+struct formatter<uffd::page_range> : uffd::detail::formatter_of<uffd::page_range> {};
 template <>
-struct fmt::formatter<uffd::condition> : uffd::detail::formatter_of<uffd::condition> {};
+struct formatter<uffd::condition> : uffd::detail::formatter_of<uffd::condition> {};
 template <>
-struct fmt::formatter<uffd::outcome> : uffd::detail::formatter_of<uffd::outcome> {};
+struct formatter<uffd::outcome> : uffd::detail::formatter_of<uffd::outcome> {};
 template <>
-struct fmt::formatter<uffd::fault_kind> : uffd::detail::formatter_of<uffd::fault_kind> {};
+struct formatter<uffd::fault_kind> : uffd::detail::formatter_of<uffd::fault_kind> {};
 template <>
-struct fmt::formatter<uffd::page_fault> : uffd::detail::formatter_of<uffd::page_fault> {};
+struct formatter<uffd::page_fault> : uffd::detail::formatter_of<uffd::page_fault> {};
 template <>
-struct fmt::formatter<uffd::fork_event> : uffd::detail::formatter_of<uffd::fork_event> {};
+struct formatter<uffd::fork_event> : uffd::detail::formatter_of<uffd::fork_event> {};
 template <>
-struct fmt::formatter<uffd::remap_event> : uffd::detail::formatter_of<uffd::remap_event> {};
+struct formatter<uffd::remap_event> : uffd::detail::formatter_of<uffd::remap_event> {};
 template <>
-struct fmt::formatter<uffd::remove_event> : uffd::detail::formatter_of<uffd::remove_event> {};
+struct formatter<uffd::remove_event> : uffd::detail::formatter_of<uffd::remove_event> {};
 template <>
-struct fmt::formatter<uffd::unmap_event> : uffd::detail::formatter_of<uffd::unmap_event> {};
+struct formatter<uffd::unmap_event> : uffd::detail::formatter_of<uffd::unmap_event> {};
 template <>
-struct fmt::formatter<uffd::unknown_event> : uffd::detail::formatter_of<uffd::unknown_event> {};
+struct formatter<uffd::unknown_event> : uffd::detail::formatter_of<uffd::unknown_event> {};
 template <>
-struct fmt::formatter<uffd::event> : uffd::detail::formatter_of<uffd::event> {};
+struct formatter<uffd::event> : uffd::detail::formatter_of<uffd::event> {};
 template <>
-struct fmt::formatter<uffd::resolution::state>
-    : uffd::detail::formatter_of<uffd::resolution::state> {};
+struct formatter<uffd::resolution::state> : uffd::detail::formatter_of<uffd::resolution::state> {};
 template <>
-struct fmt::formatter<uffd::resolution> : uffd::detail::formatter_of<uffd::resolution> {};
+struct formatter<uffd::resolution> : uffd::detail::formatter_of<uffd::resolution> {};
 template <>
-struct fmt::formatter<uffd::close_policy> : uffd::detail::formatter_of<uffd::close_policy> {};
+struct formatter<uffd::close_policy> : uffd::detail::formatter_of<uffd::close_policy> {};
 template <>
-struct fmt::formatter<uffd::memory_owner> : uffd::detail::formatter_of<uffd::memory_owner> {};
+struct formatter<uffd::memory_owner> : uffd::detail::formatter_of<uffd::memory_owner> {};
 template <>
-struct fmt::formatter<uffd::kernel_fault_policy>
+struct formatter<uffd::kernel_fault_policy>
     : uffd::detail::formatter_of<uffd::kernel_fault_policy> {};
 template <>
-struct fmt::formatter<uffd::open_path> : uffd::detail::formatter_of<uffd::open_path> {};
+struct formatter<uffd::open_path> : uffd::detail::formatter_of<uffd::open_path> {};
 template <>
-struct fmt::formatter<uffd::open_options> : uffd::detail::formatter_of<uffd::open_options> {};
+struct formatter<uffd::open_options> : uffd::detail::formatter_of<uffd::open_options> {};
 template <>
-struct fmt::formatter<uffd::region_info> : uffd::detail::formatter_of<uffd::region_info> {};
+struct formatter<uffd::region_info> : uffd::detail::formatter_of<uffd::region_info> {};
 template <>
-struct fmt::formatter<uffd::support> : uffd::detail::formatter_of<uffd::support> {};
+struct formatter<uffd::support> : uffd::detail::formatter_of<uffd::support> {};
+template <>
+struct formatter<uffd::stop_policy> : uffd::detail::formatter_of<uffd::stop_policy> {};
+template <>
+struct formatter<uffd::fork_policy> : uffd::detail::formatter_of<uffd::fork_policy> {};
+template <>
+struct formatter<uffd::latency_histogram> : uffd::detail::formatter_of<uffd::latency_histogram> {};
+template <>
+struct formatter<uffd::handler_statistics> : uffd::detail::formatter_of<uffd::handler_statistics> {
+};
+
+}  // namespace fmt
