@@ -76,9 +76,10 @@ void run(const settings& chosen) {
     throw std::runtime_error(fmt::format("page {} could not be read", *touched.failed_page));
   }
   demand_paging::compare_pages(memory.bytes(), pages, chosen.threads, chosen.path, file.size());
-  const auto faults = handler.statistics().missing;
   handler.request_stop();
   handler.join();
+  // Only now: the last fault is counted after the thread that waited for it went on.
+  const auto faults = handler.statistics().missing;
 
   demand_paging::print_table({pages.size(), all, faults, bytes_read}, touched);
   fmt::print("demand_paging: {} pages touched, {} faults served, all bytes as in the file\n",

@@ -16,6 +16,7 @@ deferred_fault fault::defer() noexcept {
   return deferred_fault(*this);
 }
 
+// NOLINTNEXTLINE(bugprone-exception-escape): what is pending is owned by a shared_ptr
 deferred_fault::deferred_fault(const fault& from) noexcept
     : owner_(from.owner_->shared_from_this()),
       client_(from.client_->shared_from_this()),

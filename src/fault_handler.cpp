@@ -72,9 +72,10 @@ struct fault_handler::threads {
 
   void start(const std::vector<std::optional<int>>& places) {
     running.reserve(places.size() + 1);
-    for (std::size_t i = 0; i < places.size(); ++i)
+    auto worker = workers.begin();
+    for (const auto& place : places)
       running.push_back(std::make_unique<detail::thread>(
-          "uffd-handler", places[i], [each = workers[i].get()] { each->run(); }));
+          "uffd-handler", place, [each = (worker++)->get()] { each->run(); }));
     if (standby)
       running.push_back(std::make_unique<detail::thread>("uffd-standby", std::nullopt,
                                                          [this] { standby->run(); }));
