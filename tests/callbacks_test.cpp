@@ -31,9 +31,9 @@ struct answers_an_error {
   std::errc on_page_fault(fault&) { return std::errc::io_error; }
 };
 
-const auto lambda = [](fault&) { return resolution::resolved(); };
-const auto hears_remove = [](const remove_event&) {};
-const auto hears_remove_and_space = [](const remove_event&, std::size_t) {};
+[[maybe_unused]] const auto lambda = [](fault&) { return resolution::resolved(); };
+[[maybe_unused]] const auto hears_remove = [](const remove_event&) {};
+[[maybe_unused]] const auto hears_remove_and_space = [](const remove_event&, std::size_t) {};
 using two = overloaded<decltype(lambda), decltype(hears_remove)>;
 
 // Rvalues and references to objects are taken, lvalues are not: a copy would lose what it counts.
