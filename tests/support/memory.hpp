@@ -135,12 +135,9 @@ class fence {
   std::vector<std::uintptr_t> pages_;
 };
 
-// A page where nothing is mapped.
-inline page_range unmapped_page() {
-  static const auto range = memory(memory_kind::anonymous, 1).range();
-  static const fence fenced(range);
-  return range;
-}
+// A page where nothing is mapped, and nothing ever will be: too low for what is placed by the
+// kernel.
+inline page_range unmapped_page() { return {16 * uffd::page_size(), uffd::page_size()}; }
 
 // Runs the tests of a suite derived from testing::TestWithParam<test::memory_kind> on these kinds:
 //   UFFDPP_ON_KINDS(my_suite, test::shared_kinds);
