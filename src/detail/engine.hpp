@@ -100,12 +100,14 @@ class engine : public std::enable_shared_from_this<engine> {
   std::span<const uapi::message> read(address_space& space,
                                       std::span<uapi::message> buffer) noexcept {
     if (is_gated_) return read_through_gate(space, buffer);
-    if (has_events_ && events_.unfinished() != 0 && !await_room(buffer.size())) return {};
+    if (has_queued_events() && !await_room(buffer.size())) return {};
     const auto batch = read_messages(space.descriptor_number, buffer);
     if (batch.number != 0) [[unlikely]]
       report_unreadable(batch.number);
-    return has_events_ ? take_events_out(space, buffer.first(batch.count))
-                       : buffer.first(batch.count);
+    const auto messages = buffer.first(batch.count);
+    const bool is_one_fault =
+        messages.size() == 1 && messages.front().event == uapi::event::page_fault;
+    return is_one_fault ? messages : take_events_out(space, messages);
   }
   // True if there is nothing to do but to wait for messages.
   bool is_quiet() const noexcept {

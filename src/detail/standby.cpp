@@ -15,7 +15,10 @@
 namespace uffd::detail {
 namespace {
 
-constexpr timespec tick{0, 2'000'000};
+// A wake-up disturbs threads that fault and answer in turns on one CPU: one every two milliseconds
+// costs a twentieth to a sixth of their speed. While workers get on, looks become as rare as this.
+constexpr long shortest_tick = 2'000'000;  // nanoseconds
+constexpr long longest_tick = 16'000'000;
 
 }  // namespace
 
@@ -30,10 +33,18 @@ standby::standby(engine& owner, std::size_t index)
 
 void standby::run() noexcept {
   auto seen = sighting::moving;
+  long tick = shortest_tick;
   while (!over_.load(std::memory_order_acquire)) {
-    sleep(seen == sighting::idle);
+    const bool again = seen == sighting::busy;
+    sleep(seen == sighting::idle, again ? shortest_tick : tick);
     seen = look_at_workers();
     if (seen == sighting::stuck) drain();
+    if (seen == sighting::stuck || seen == sighting::idle)
+      tick = shortest_tick;
+    else if (again)
+      seen = sighting::moving;  // one look in between is enough
+    else
+      tick = std::min(2 * tick, longest_tick);
   }
 }
 
@@ -47,11 +58,12 @@ void standby::wake() noexcept {
 }
 
 // Deep sleep ends with the next turn of a worker, which sees `asleep_` or is seen here.
-void standby::sleep(bool deeply) noexcept {
+void standby::sleep(bool deeply, long tick) noexcept {
   if (deeply) asleep_.store(true, std::memory_order_seq_cst);
   const bool really = deeply && all_idle();
   pollfd entry{nudge_.get(), POLLIN, 0};
-  if (call_poll(&entry, 1, really ? nullptr : &tick) > 0) drain_counter(nudge_.get());
+  const timespec limit{0, tick};
+  if (call_poll(&entry, 1, really ? nullptr : &limit) > 0) drain_counter(nudge_.get());
   asleep_.store(false, std::memory_order_relaxed);
 }
 
@@ -61,18 +73,18 @@ bool standby::all_idle() const noexcept {
   return true;
 }
 
-// What the workers did since the last look, a tick ago: stuck are they if every one is still inside
-// the turn it was in then.
+// What the workers did since the last look. Busy: every one is inside a turn; stuck: inside the
+// turn that it was in then.
 standby::sighting standby::look_at_workers() noexcept {
-  bool stuck = true;
+  bool busy = true;
   bool moved = false;
   for (std::size_t i = 0; i < seen_turns_.size(); ++i) {
     const reader_slot& slot = engine_.readers().slot(i);
     const auto turns = slot.turns.load(std::memory_order_relaxed);
     moved = moved || turns != std::exchange(seen_turns_[i], turns);
-    stuck = stuck && slot.epoch.load(std::memory_order_seq_cst) != 0;
+    busy = busy && slot.epoch.load(std::memory_order_seq_cst) != 0;
   }
-  if (!moved && stuck) return sighting::stuck;
+  if (busy) return moved ? sighting::busy : sighting::stuck;
   return !moved && all_idle() ? sighting::idle : sighting::moving;
 }
 

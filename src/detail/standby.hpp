@@ -22,7 +22,7 @@ class standby {
   // `index` is its reader's slot; those below it are the workers'. Throws std::system_error.
   standby(engine& owner, std::size_t index);
 
-  // Reads whenever every worker has been busy for a whole tick; the thread's body.
+  // Reads whenever every worker stays inside one turn from one look to the next; the thread's body.
   void run() noexcept;
   // Once no worker runs any more: until then one may need it.
   void end() noexcept;
@@ -34,9 +34,9 @@ class standby {
 
  private:
   void wake() noexcept;
-  void sleep(bool deeply) noexcept;
+  void sleep(bool deeply, long tick) noexcept;
   bool all_idle() const noexcept;
-  enum class sighting { moving, idle, stuck };
+  enum class sighting { moving, busy, stuck, idle };
   sighting look_at_workers() noexcept;
   void drain() noexcept;
   void read(address_space& space) noexcept;

@@ -54,8 +54,9 @@ const reader_slot* worker::current_slot() noexcept { return slot_of_this_thread;
 // Flattened: one fault is a few hundred instructions, of which calls would be a fifth.
 [[gnu::flatten]] void worker::run() noexcept {
   slot_of_this_thread = &slot_;
-  while (!engine_.is_closed()) {
+  for (;;) {
     const bool quiet = engine_.is_quiet();
+    if (!quiet && engine_.is_closed()) break;  // what is closed is stopping, and not quiet
     const auto ready = wait(quiet);
     // Whoever nudged changed something after we looked, and does so once.
     turn(ready, quiet && !ready.nudged);
