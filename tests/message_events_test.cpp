@@ -8,7 +8,6 @@
 
 #include <cerrno>
 #include <optional>
-#include <utility>
 #include <variant>
 #include <vector>
 
@@ -76,8 +75,9 @@ TEST_F(message_events, munmap_is_an_unmap_event) {
 
 TEST_F(message_events, mapping_over_the_memory_is_an_unmap_event) {
   test::background overlay([&] {
-    ::mmap(memory_.bytes().data(), page_size(), PROT_READ | PROT_WRITE,
-           MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    EXPECT_NE(::mmap(memory_.bytes().data(), page_size(), PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+              MAP_FAILED);
   });
   const auto unmapped = test::next<unmap_event>(*on_);
   ASSERT_TRUE(unmapped);
@@ -183,7 +183,7 @@ TEST_F(message_events_of_forks, event_stays_queued_while_the_table_of_descriptor
   ASSERT_TRUE(test::readable(on_->fd()));
   const rlimit low{64, former.rlim_max};
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &low), 0);
-  for (unique_fd more(::dup(0)); more; more.reset(::dup(0))) filler.push_back(std::move(more));
+  for (int more = ::dup(0); more >= 0; more = ::dup(0)) filler.emplace_back(more);
   message_reader reader(*on_);
   const auto batch = reader.read();
   filler.clear();  // before any check: sanitizers need descriptors

@@ -45,7 +45,7 @@ testing::AssertionResult inaccessible(std::uintptr_t address) {
 
 std::string words_of_refusal(const handle& on, page_range range, std::size_t page = page_size()) {
   try {
-    region(on, range, register_mode::missing, page);
+    const region unexpected(on, range, register_mode::missing, page);
     return "";
   } catch (const std::system_error& error) {
     EXPECT_EQ(error.code(), std::errc::invalid_argument);

@@ -64,9 +64,7 @@ template <class Body>
 class forked {
  public:
   template <class Body>
-  explicit forked(Body body) {
-    std::fflush(nullptr);
-    pid_ = ::fork();
+  explicit forked(Body body) : pid_(fork_flushed()) {
     if (pid_ == 0) detail::run_child(body);
   }
   forked(const forked&) = delete;
@@ -90,7 +88,13 @@ class forked {
   }
 
  private:
-  pid_t pid_ = -1;
+  // What is still in a buffer would be printed twice.
+  static pid_t fork_flushed() {
+    std::fflush(nullptr);
+    return ::fork();
+  }
+
+  pid_t pid_;
 };
 
 // EXPECT_EQ(in_child([&] { return memory[0] == 0 ? 0 : 1; }), exits_with(0));

@@ -25,15 +25,16 @@ namespace uffd::detail {
 }
 
 // An unread event makes every ioctl answer EAGAIN until whoever reads events has read it; forking a
-// large process lasts too. Waits longer each time, five seconds in all.
+// large process lasts too. Waits longer each time, five seconds in all for one registration.
 class patience {
  public:
   bool wait() noexcept {
+    if (left_ <= 0) return false;
     const timespec pause{0, pause_};
     ::nanosleep(&pause, nullptr);
     left_ -= pause_;
     if (pause_ < longest_pause) pause_ *= 2;
-    return left_ > 0;
+    return true;
   }
 
  private:
@@ -46,8 +47,8 @@ class patience {
 // longer registered (ENOENT) are passed over. Answers 0, ESRCH when the process is gone, or the
 // errno that stopped it.
 template <class Operation>
-int do_everywhere(page_range range, std::size_t page, Operation&& operation) noexcept {
-  patience patience;
+int do_everywhere(page_range range, std::size_t page, patience& left,
+                  Operation&& operation) noexcept {
   bool single = false;
   for (auto position = range.begin(); position < range.end();) {
     const auto size = single ? page : range.end() - position;
@@ -55,7 +56,7 @@ int do_everywhere(page_range range, std::size_t page, Operation&& operation) noe
     if (result || result.bytes != 0) {
       position += result.bytes;
     } else if (result.number == EAGAIN) {
-      if (!patience.wait()) return EAGAIN;
+      if (!left.wait()) return EAGAIN;
     } else if (result.number == ENOENT && !single) {
       single = true;  // what is registered ends somewhere inside: a page at a time finds out where
     } else if (result.number == EEXIST || result.number == ENOENT) {
@@ -82,10 +83,11 @@ inline bool protect_from_access(const handle& on, page_range range, std::size_t 
 }
 
 // Poisons what is missing in `range`, and where that can't be done takes all access to it away.
-inline void close_missing(const handle& on, page_range range, const region_info& info) noexcept {
+inline void close_missing(const handle& on, page_range range, const region_info& info,
+                          patience& left) noexcept {
   int number = EOPNOTSUPP;
   if (info.ioctls.has(range_ioctl::poison))
-    number = do_everywhere(range, info.page_size,
+    number = do_everywhere(range, info.page_size, left,
                            [&](page_range part) { return on.poison(part, wake_mode::dont_wake); });
   if (number == 0 || number == ESRCH || protect_from_access(on, range, info.page_size)) return;
   end_process("missing pages can be neither poisoned nor protected");
@@ -94,13 +96,14 @@ inline void close_missing(const handle& on, page_range range, const region_info&
 // Makes every page that is missing in a registered range inaccessible; those that are there stay as
 // they are wherever the kernel can tell.
 inline void make_missing_inaccessible(const handle& on, const region_info& info) noexcept {
+  patience left;
   int unmarked = 0;
   if (info.modes.has(register_mode::write_protect))
     // A marker would hide a missing page from the scan and from POISON.
-    unmarked = do_everywhere(info.range, info.page_size, [&](page_range part) {
+    unmarked = do_everywhere(info.range, info.page_size, left, [&](page_range part) {
       return on.write_unprotect(part, wake_mode::dont_wake);
     });
-  const auto close = [&](page_range hole) { close_missing(on, hole, info); };
+  const auto close = [&](page_range hole) { close_missing(on, hole, info, left); };
   const bool can_tell = unmarked == 0 && info.ioctls.has(range_ioctl::poison) && !on.foreign();
   if (!can_tell || for_each_hole(info.range, close) != 0) close(info.range);
 }
