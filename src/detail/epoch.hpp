@@ -3,9 +3,11 @@
 // every reader that may have seen it has left.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -44,17 +46,16 @@ class epoch {
 
   bool has_retired() const noexcept { return waiting_.load(std::memory_order_relaxed); }
 
-  // Frees what nobody can see any more. `self`, if given, holds nothing at the moment.
-  void collect(const reader_slot* self) {
-    std::vector<retired> freed;
+  // Frees what nobody can see any more. `self`, if given, holds nothing at the moment. Allocates
+  // nothing: workers do this.
+  void collect(const reader_slot* self) noexcept {
+    std::list<retired> freed;
     const std::unique_lock lock(mutex_, std::try_to_lock);
     if (!lock) return;
     const auto oldest = oldest_reader(self);
-    std::erase_if(retired_, [&](retired& item) {
-      if (item.epoch >= oldest) return false;
-      freed.push_back(std::move(item));
-      return true;
-    });
+    const auto kept = std::find_if(retired_.begin(), retired_.end(),
+                                   [&](const retired& item) { return item.epoch >= oldest; });
+    freed.splice(freed.end(), retired_, retired_.begin(), kept);
     waiting_.store(!retired_.empty(), std::memory_order_relaxed);
   }
 
@@ -77,7 +78,7 @@ class epoch {
   std::atomic<std::uint64_t> now_{1};
   std::atomic<bool> waiting_{false};
   std::mutex mutex_;
-  std::vector<retired> retired_;
+  std::list<retired> retired_;  // in the order of their epochs
 };
 
 }  // namespace uffd::detail

@@ -64,6 +64,15 @@ TEST(allocation, is_not_needed_to_defer_and_to_answer_later) {
   EXPECT_EQ(allocations_of(memory.bytes()), 0);
 }
 
+TEST(allocation, is_not_needed_to_free_the_tables_that_a_new_range_replaced) {
+  const test::watchdog guard;
+  uffd::fault_handler handler([](uffd::fault& fault) { return fault.zeropage(); }, {.threads = 1});
+  const auto memory = handler.serve(uffd::mapping::anonymous(pages * uffd::page_size()));
+  const long before = allocations.load();
+  uffd::touch(memory.bytes());
+  EXPECT_EQ(allocations.load() - before, 0);
+}
+
 TEST(allocation, is_counted_if_a_callback_allocates) {
   const test::watchdog guard;
   uffd::fault_handler handler([](uffd::fault& fault) {
