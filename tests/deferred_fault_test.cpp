@@ -70,7 +70,6 @@ class deferred : public testing::Test {
 
   std::vector<std::byte> page_of(int value) const { return test::filled(page_size(), value); }
 
-  const test::watchdog guard_;
   parking parked_;
   test::serving served_;
 };
@@ -238,7 +237,6 @@ TEST_F(deferred, fault_is_let_alone_by_a_forked_child) {
 }
 
 TEST(deferred_fault, outlives_its_handler_and_is_gone) {
-  const test::watchdog guard;
   const auto descriptors = test::open_descriptors();
   {
     parking parked;
@@ -260,7 +258,6 @@ TEST(deferred_fault, outlives_its_handler_and_is_gone) {
 
 TEST(deferred_fault, of_a_protected_page_is_unprotected_later_or_lets_the_write_through) {
   UFFDPP_REQUIRE(test::kernel_has(feature::pagefault_flag_wp));
-  const test::watchdog guard;
   parking parked;
   test::serving served(
       test::memory_kind::anonymous, 2,
@@ -284,7 +281,6 @@ TEST(deferred_fault, of_a_protected_page_is_unprotected_later_or_lets_the_write_
 TEST(deferred_fault, of_a_minor_page_is_continued_later) {
   const auto modes = register_mode::missing | register_mode::minor;
   UFFDPP_REQUIRE(test::available(test::memory_kind::shared, 1, modes));
-  const test::watchdog guard;
   parking parked;
   test::serving served(
       test::memory_kind::shared, 1, [&](fault& raised) { return parked.put(raised.defer()); },
@@ -298,7 +294,6 @@ TEST(deferred_fault, of_a_minor_page_is_continued_later) {
 
 // What was decided before the removal must not appear behind it.
 TEST(deferred_fault, whose_page_was_removed_meanwhile_is_gone_and_comes_again) {
-  const test::watchdog guard;
   parking parked;
   test::serving served(2, overloaded{[&](fault& raised) { return parked.put(raised.defer()); },
                                      [](const remove_event&) {}});
@@ -314,7 +309,6 @@ TEST(deferred_fault, whose_page_was_removed_meanwhile_is_gone_and_comes_again) {
 }
 
 TEST(deferred_fault, is_not_outdated_by_the_removal_of_another_page) {
-  const test::watchdog guard;
   parking parked;
   test::serving served(2, overloaded{[&](fault& raised) { return parked.put(raised.defer()); },
                                      [](const remove_event&) {}});

@@ -52,7 +52,6 @@ class heard {
 };
 
 TEST(remove_callback, hears_what_is_removed) {
-  const test::watchdog guard;
   heard<page_range> removed;
   test::serving served(8, overloaded{test::fill_by_offset(),
                                      [&](const remove_event& seen) { removed.add(seen.range); }});
@@ -63,7 +62,6 @@ TEST(remove_callback, hears_what_is_removed) {
 }
 
 TEST(remove_callback, runs_before_faults_that_came_after_the_removal) {
-  const test::watchdog guard;
   for (const unsigned threads : {1U, 3U}) {
     std::atomic<int> generation{1};
     fault_handler_options options;
@@ -80,7 +78,6 @@ TEST(remove_callback, runs_before_faults_that_came_after_the_removal) {
 }
 
 TEST(remove_callback, is_told_the_address_space_if_it_takes_one) {
-  const test::watchdog guard;
   heard<std::size_t> spaces;
   test::serving served(
       1, overloaded{test::fill_by_offset(),
@@ -90,7 +87,6 @@ TEST(remove_callback, is_told_the_address_space_if_it_takes_one) {
 }
 
 TEST(remove_callback, that_throws_is_reported_by_join) {
-  const test::watchdog guard;
   test::serving served(
       2, overloaded{test::fill_by_offset(), [](const remove_event&) {
                       throw std::system_error(std::make_error_code(std::errc::io_error));
@@ -101,7 +97,6 @@ TEST(remove_callback, that_throws_is_reported_by_join) {
 }
 
 TEST(remove_callback, does_not_hear_of_ranges_that_others_serve) {
-  const test::watchdog guard;
   const test::memory memory(test::memory_kind::anonymous, 2);
   std::array<heard<page_range>, 2> removed;
   const auto client = [&](std::size_t index) {
@@ -118,7 +113,6 @@ TEST(remove_callback, does_not_hear_of_ranges_that_others_serve) {
 
 // One thread, and the callback itself waits for the removal to be read.
 TEST(remove_callback, may_be_due_to_a_page_fault_callback) {
-  const test::watchdog guard;
   std::optional<page_range> other;
   heard<page_range> removed;
   test::serving served(2, overloaded{[&](fault& raised) {
@@ -134,7 +128,6 @@ TEST(remove_callback, may_be_due_to_a_page_fault_callback) {
 
 // The page is removed while its callback runs: what was decided before must not be installed.
 TEST(fault_in_flight, whose_page_is_removed_is_dispatched_again) {
-  const test::watchdog guard;
   std::atomic<int> calls{0};
   std::atomic<int> outdated{0};
   std::optional<page_range> page;
@@ -155,7 +148,6 @@ TEST(fault_in_flight, whose_page_is_removed_is_dispatched_again) {
 
 // The thread that removes runs on late, and until then the kernel refuses: retried by the timer.
 TEST(fault_in_flight, that_an_event_makes_the_kernel_refuse_is_tried_again) {
-  const test::watchdog guard;
   constexpr std::size_t rounds = 64;
   fault_handler_options options = test::one_thread();
   options.statistics = true;
@@ -185,7 +177,6 @@ class remapped : public testing::Test {
  protected:
   // Where to move memory to: reserved, so that nothing else is there.
   const test::memory target_{test::memory_kind::anonymous, 8};
-  const test::watchdog guard_;
 
   void move(page_range from, std::uintptr_t to) {
     ASSERT_EQ(::mremap(reinterpret_cast<void*>(from.begin()), from.size(), from.size(),
@@ -223,7 +214,6 @@ TEST_F(remapped, memory_is_closed_where_it_is_when_its_region_ends) {
 }
 
 TEST(unmap_callback, hears_what_is_unmapped) {
-  const test::watchdog guard;
   heard<page_range> unmapped;
   test::serving served(8, overloaded{test::fill_by_offset(),
                                      [&](const unmap_event& seen) { unmapped.add(seen.range); }});
@@ -235,7 +225,6 @@ TEST(unmap_callback, hears_what_is_unmapped) {
 }
 
 TEST(unmap_callback, does_not_keep_a_waiter_asleep) {
-  const test::watchdog guard;
   test::signal started;
   test::signal go_on;
   test::serving served(2, overloaded{[&](fault& raised) {
@@ -253,7 +242,6 @@ TEST(unmap_callback, does_not_keep_a_waiter_asleep) {
 
 // Its mapping's end sends an event that only the standby can read.
 TEST(region_with_events, may_end_in_the_only_callback) {
-  const test::watchdog guard;
   std::optional<served_region> inner;
   test::signal assigned;
   test::signal ended;
@@ -272,7 +260,6 @@ TEST(region_with_events, may_end_in_the_only_callback) {
 }
 
 TEST(handler_with_events, stops_while_threads_remove_and_fault) {
-  const test::watchdog guard;
   for (int round = 0; round < 20; ++round) {
     fault_handler_options options;
     options.threads = 1 + static_cast<unsigned>(round) % 3;

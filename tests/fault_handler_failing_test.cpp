@@ -27,7 +27,6 @@ namespace {
 constexpr auto missing_and_wp = register_mode::missing | register_mode::write_protect;
 
 TEST(failing_callback, that_throws_gives_SIGBUS_and_join_rethrows_it) {
-  const test::watchdog guard;
   test::serving served(1, [](fault&) -> resolution { throw std::out_of_range("no such page"); });
   EXPECT_EQ(test::toucher(served.at(0)).saw(), test::takes_sigbus);
   served.handler().request_stop();
@@ -41,7 +40,6 @@ TEST(failing_callback, that_throws_gives_SIGBUS_and_join_rethrows_it) {
 }
 
 TEST(failing_callback, that_throws_what_is_no_exception_gives_SIGBUS_too) {
-  const test::watchdog guard;
   test::serving served(1, [](fault&) -> resolution { throw 42; });
   EXPECT_EQ(test::toucher(served.at(0)).saw(), test::takes_sigbus);
   served.handler().request_stop();
@@ -49,7 +47,6 @@ TEST(failing_callback, that_throws_what_is_no_exception_gives_SIGBUS_too) {
 }
 
 TEST(failing_callback, that_answers_an_error_gives_SIGBUS_and_join_names_the_page) {
-  const test::watchdog guard;
   test::serving served(2, [](fault&) -> resolution { return std::errc::no_such_device; });
   EXPECT_EQ(test::toucher(served.at(1) + 5).saw(), test::takes_sigbus);
   served.handler().request_stop();
@@ -64,7 +61,6 @@ TEST(failing_callback, that_answers_an_error_gives_SIGBUS_and_join_names_the_pag
 }
 
 TEST(failing_callback, does_not_end_the_handler) {
-  const test::watchdog guard;
   test::serving served(3, [](fault& raised) -> resolution {
     if (raised.offset() == 0) throw std::runtime_error("first");
     if (raised.offset() == page_size()) return std::errc::io_error;
@@ -82,7 +78,6 @@ UFFDPP_ON_EVERY_KIND(failing);
 
 TEST_P(failing, on_a_missing_page_gives_SIGBUS) {
   UFFDPP_REQUIRE(test::available(GetParam(), 2));
-  const test::watchdog guard;
   test::serving served(GetParam(), 2, [](fault&) -> resolution { return std::errc::io_error; });
   test::toucher reader(served.at(0));
   test::toucher writer(served.at(0) + 100, 1);
@@ -93,7 +88,6 @@ TEST_P(failing, on_a_missing_page_gives_SIGBUS) {
 
 TEST_P(failing, on_a_protected_page_lets_the_write_through) {
   UFFDPP_REQUIRE(test::available(GetParam(), 2, missing_and_wp));
-  const test::watchdog guard;
   test::serving served(
       GetParam(), 2,
       [](fault& raised) -> resolution {
@@ -114,7 +108,6 @@ TEST_P(failing, on_a_minor_page_gives_SIGBUS) {
   if (!test::is_shared(GetParam())) GTEST_SKIP() << "minor faults are for shared memory";
   const auto modes = register_mode::missing | register_mode::minor;
   UFFDPP_REQUIRE(test::available(GetParam(), 2, modes));
-  const test::watchdog guard;
   test::serving served(
       GetParam(), 2,
       [](fault& raised) -> resolution {
@@ -128,7 +121,6 @@ TEST_P(failing, on_a_minor_page_gives_SIGBUS) {
 }
 
 TEST(failing_callback, that_claims_to_have_resolved_is_asked_again) {
-  const test::watchdog guard;
   std::atomic<int> calls{0};
   test::serving served(1, [&](fault& raised) {
     return ++calls < 5 ? resolution::resolved() : test::fill(raised, 7);
@@ -138,7 +130,6 @@ TEST(failing_callback, that_claims_to_have_resolved_is_asked_again) {
 }
 
 TEST(failing_callback, that_claims_it_is_gone_is_asked_again) {
-  const test::watchdog guard;
   std::atomic<int> calls{0};
   test::serving served(
       1, [&](fault& raised) { return ++calls < 5 ? resolution::gone() : test::fill(raised, 7); });
@@ -146,7 +137,6 @@ TEST(failing_callback, that_claims_it_is_gone_is_asked_again) {
 }
 
 TEST(failing_callback, that_resolved_another_page_is_asked_again) {
-  const test::watchdog guard;
   std::atomic<int> calls{0};
   test::serving served(2, [&](fault& raised) {
     if (++calls > 1) return test::fill(raised, 7);
@@ -157,7 +147,6 @@ TEST(failing_callback, that_resolved_another_page_is_asked_again) {
 
 // The kernel refuses the source, the callback doesn't look.
 TEST(failing_callback, that_hides_a_failed_copy_is_asked_again) {
-  const test::watchdog guard;
   const auto unreadable = mapping::anonymous(page_size());
   ASSERT_EQ(::mprotect(unreadable.bytes().data(), page_size(), PROT_NONE), 0);
   std::atomic<int> calls{0};
@@ -170,21 +159,18 @@ TEST(failing_callback, that_hides_a_failed_copy_is_asked_again) {
 }
 
 TEST(failing_callback, that_copies_without_waking_wakes_by_its_answer) {
-  const test::watchdog guard;
   test::serving served(
       1, [](fault& raised) { return raised.copy(raised.buffer(), fill_mode::dont_wake); });
   EXPECT_TRUE(test::toucher(served.at(0)).saw());
 }
 
 TEST(failing_callback, that_claims_to_have_deferred_gives_SIGBUS) {
-  const test::watchdog guard;
   test::serving served(1, [](fault&) { return resolution::deferred(); });
   EXPECT_EQ(test::toucher(served.at(0)).saw(), test::takes_sigbus);
   EXPECT_EQ(test::error_after_stop(served.handler()), std::errc::protocol_error);
 }
 
 TEST(retried_fault, comes_again_until_it_is_resolved) {
-  const test::watchdog guard;
   std::atomic<int> calls{0};
   test::serving served(
       1, [&](fault& raised) { return ++calls < 20 ? resolution::retry() : test::fill(raised, 7); });
@@ -194,7 +180,6 @@ TEST(retried_fault, comes_again_until_it_is_resolved) {
 
 // More than can be parked: those without room are woken and come by themselves.
 TEST(retried_fault, comes_again_when_many_are_parked) {
-  const test::watchdog guard;
   constexpr std::size_t count = 48;
   std::atomic<bool> ready{false};
   std::atomic<int> calls{0};
@@ -213,7 +198,6 @@ TEST(retried_fault, comes_again_when_many_are_parked) {
 // A mark on a page that is missing: ZEROPAGE answers EEXIST there, and would for ever.
 TEST(marker_on_a_missing_page, does_not_keep_zeropage_from_serving_it) {
   UFFDPP_REQUIRE(test::kernel_has(feature::wp_unpopulated | feature::pagefault_flag_wp));
-  const test::watchdog guard;
   fault_handler_options options = test::one_thread();
   options.open.required = feature::wp_unpopulated | feature::pagefault_flag_wp;
   std::atomic<int> protected_writes{0};
@@ -234,7 +218,6 @@ TEST(marker_on_a_missing_page, does_not_keep_zeropage_from_serving_it) {
 
 TEST(marker_on_a_missing_page, does_not_keep_it_from_failing_closed) {
   UFFDPP_REQUIRE(test::kernel_has(feature::wp_unpopulated | feature::pagefault_flag_wp));
-  const test::watchdog guard;
   fault_handler_options options = test::one_thread();
   options.open.required = feature::wp_unpopulated | feature::pagefault_flag_wp;
   test::serving served(
@@ -245,7 +228,6 @@ TEST(marker_on_a_missing_page, does_not_keep_it_from_failing_closed) {
 }
 
 TEST(munmap_under_a_waiter, gives_SIGSEGV_once_the_callback_answers) {
-  const test::watchdog guard;
   test::signal started;
   test::signal unmapped;
   void* const memory =

@@ -44,7 +44,6 @@ class forked_handler : public testing::TestWithParam<fork_policy> {
     EXPECT_FALSE(test::error_after_stop(*handler_));
   }
 
-  const test::watchdog guard_;
   std::optional<fault_handler> handler_;
   served_region region_;
   std::uintptr_t begin_ = 0;
@@ -109,7 +108,6 @@ TEST_P(forked_handler, forgets_a_child_that_is_gone) {
 
 TEST(forked_children, are_numbered_and_served_by_the_same_callbacks) {
   UFFDPP_REQUIRE(test::fork_events());
-  const test::watchdog guard;
   std::atomic<std::size_t> forks{0};
   test::serving served(
       2, overloaded{
@@ -125,7 +123,6 @@ TEST(forked_children, are_numbered_and_served_by_the_same_callbacks) {
 
 TEST(forked_children, lose_a_region_that_ends) {
   UFFDPP_REQUIRE(test::fork_events());
-  const test::watchdog guard;
   test::serving served(2, test::fill_by_offset());
   int go[2];
   ASSERT_EQ(::pipe(go), 0);

@@ -47,7 +47,6 @@ int first_allowed_cpu() {
 }
 
 TEST(fault_handler_options, threads_is_how_many_there_are) {
-  const test::watchdog guard;
   for (const unsigned threads : {1U, 3U}) {
     fault_handler_options options;
     options.threads = threads;
@@ -58,14 +57,12 @@ TEST(fault_handler_options, threads_is_how_many_there_are) {
 }
 
 TEST(fault_handler_options, threads_is_by_default_one_on_each_cpu_but_at_most_eight) {
-  const test::watchdog guard;
   const fault_handler handler{test::fill_by_offset()};
   const auto allowed = allowed_cpus();
   expect_threads(static_cast<std::size_t>(std::min(CPU_COUNT(&allowed), 8)));
 }
 
 TEST(fault_handler_options, cpus_pins_one_thread_to_each) {
-  const test::watchdog guard;
   const int cpu = first_allowed_cpu();
   fault_handler_options options;
   options.cpus = {cpu};
@@ -87,7 +84,6 @@ TEST(fault_handler_options, cpus_pins_one_thread_to_each) {
 }
 
 TEST(fault_handler_options, cpus_that_do_not_exist_are_refused_by_number_and_nothing_stays) {
-  const test::watchdog guard;
   static_cast<void>(test::this_machine());
   const auto descriptors = test::open_descriptors();
   const auto threads = test::running_threads();
@@ -100,7 +96,6 @@ TEST(fault_handler_options, cpus_that_do_not_exist_are_refused_by_number_and_not
 }
 
 TEST(fault_handler_options, cpus_beyond_what_the_kernel_counts_are_refused) {
-  const test::watchdog guard;
   for (const int cpu : {-1, CPU_SETSIZE, 1 << 30}) {
     fault_handler_options options;
     options.cpus = {cpu};
@@ -116,7 +111,6 @@ TEST(fault_handler_options, threads_other_than_cpus_is_EINVAL) {
 }
 
 TEST(fault_handler_options, busy_polling_serves_and_stops) {
-  const test::watchdog guard;
   for (const bool with_events : {false, true}) {
     fault_handler_options options;
     options.threads = 2;
@@ -137,7 +131,6 @@ TEST(fault_handler_options, busy_polling_serves_and_stops) {
 }
 
 TEST(fault_handler_options, statistics_are_zero_unless_asked_for) {
-  const test::watchdog guard;
   test::serving served(1, test::fill_by_offset());
   EXPECT_EQ(test::look(served.at(0)), test::shows(1));
   const auto counted = served.handler().statistics();
@@ -147,7 +140,6 @@ TEST(fault_handler_options, statistics_are_zero_unless_asked_for) {
 }
 
 TEST(fault_handler_options, buffer_size_is_what_a_callback_may_use) {
-  const test::watchdog guard;
   fault_handler_options options = test::one_thread();
   options.buffer_size = 4 * page_size();
   test::serving served(
@@ -177,7 +169,6 @@ TEST(fault_handler_options, forks_are_followed_where_permitted_unless_they_are_n
 }
 
 TEST(fault_handler, blocks_signals_in_its_threads_but_those_of_their_own_faults) {
-  const test::watchdog guard;
   std::atomic<bool> blocked{false};
   std::atomic<bool> own_open{false};
   test::serving served(1, [&](fault& raised) {
@@ -211,7 +202,6 @@ std::string refusal(flags<feature> negotiated, auto handler) {
 }
 
 TEST(fault_handler, serves_on_a_handle_it_is_given) {
-  const test::watchdog guard;
   auto on = handle::open({.required = feature::event_remove | feature::event_unmap});
   const int number = on.fd();
   fault_handler handler(std::move(on), hearing{}, test::one_thread());

@@ -39,7 +39,6 @@ class held_up {
 };
 
 TEST(fault_handler_races, serving_an_address_anew_while_its_unmap_is_queued_serves_the_new) {
-  const test::watchdog guard;
   UFFDPP_REQUIRE(test::kernel_has(feature::event_remove | feature::event_unmap));
   held_up callbacks;
   fault_handler handler(std::ref(callbacks), {.threads = 2});
@@ -61,7 +60,6 @@ TEST(fault_handler_races, serving_an_address_anew_while_its_unmap_is_queued_serv
 }
 
 TEST(fault_handler_races, serving_against_a_stop_leaves_what_is_there_accessible) {
-  const test::watchdog guard;
   const test::memory memory(test::memory_kind::anonymous, 16);
   for (std::size_t page = 0; page < 16; ++page) test::write_byte(memory.at(page), 7);
   for (std::size_t round = 0; round < 300; ++round) {
@@ -79,7 +77,6 @@ TEST(fault_handler_races, serving_against_a_stop_leaves_what_is_there_accessible
 
 TEST(fault_handler_races, forking_against_a_stop_hangs_nobody) {
   UFFDPP_REQUIRE(test::fork_events());
-  const test::watchdog guard;
   std::atomic<bool> over{false};
   std::thread forker([&] {
     while (!over) EXPECT_EQ(test::in_child([] {}), test::exits_with(0));
@@ -114,7 +111,6 @@ TEST(fault_handler_races, a_region_with_marks_on_missing_pages_ends_inaccessible
 }
 
 TEST(fault_handler_races, a_loop_in_a_forked_child_takes_none_of_the_parents_faults) {
-  const test::watchdog guard;
   fault_loop loop(test::fill_by_offset(), {.forks = fork_policy::not_inherited});
   const test::memory memory(test::memory_kind::anonymous, 1);
   const auto region = loop.serve(memory.range());

@@ -32,7 +32,6 @@ class serve : public testing::Test {
     return test::thrown([&] { region_ = handler_.serve(range, options); });
   }
 
-  const test::watchdog guard_;
   test::memory memory_{test::memory_kind::anonymous, 4};
   fault_handler handler_{test::fill_by_offset(), test::one_thread()};
   served_region region_;
@@ -260,7 +259,6 @@ TEST_F(serve, lets_threads_whose_fault_nobody_read_take_SIGBUS_when_it_ends) {
 }
 
 TEST(served_region, may_outlive_its_handler) {
-  const test::watchdog guard;
   const auto descriptors = test::open_descriptors();
   {
     served_region memory;

@@ -52,7 +52,6 @@ class stopping : public testing::TestWithParam<in_flight> {
     handler_->join();
   }
 
-  const test::watchdog guard_;
   test::memory memory_{test::memory_kind::anonymous, 3};
   test::signal waits_;
   std::optional<deferred_fault> deferred_;
@@ -137,7 +136,6 @@ TEST_P(stopping, hand_over_outlives_handler_and_region) {
 }
 
 TEST(fault_handler_stop, closes_what_a_callback_is_still_serving_only_after_it_returned) {
-  const test::watchdog guard;
   test::signal started;
   test::signal go_on;
   test::serving served(2, [&](fault& raised) {
@@ -160,7 +158,6 @@ TEST(fault_handler_stop, closes_what_a_callback_is_still_serving_only_after_it_r
 }
 
 TEST(fault_handler_stop, while_threads_fault_never_shows_zeroes) {
-  const test::watchdog guard;
   for (int round = 0; round < 20; ++round) {
     constexpr std::size_t pages = 200;
     fault_handler_options options;
@@ -185,7 +182,6 @@ TEST(fault_handler_stop, while_threads_fault_never_shows_zeroes) {
 }
 
 TEST(fault_handler_stop, may_be_requested_by_a_callback) {
-  const test::watchdog guard;
   std::atomic<fault_handler*> self{nullptr};
   test::serving served(2, [&](fault& raised) {
     self.load()->request_stop();
@@ -198,7 +194,6 @@ TEST(fault_handler_stop, may_be_requested_by_a_callback) {
 }
 
 TEST(fault_handler_stop, join_from_a_callback_is_EDEADLK) {
-  const test::watchdog guard;
   std::atomic<fault_handler*> self{nullptr};
   std::atomic<int> join_threw{0};
   std::atomic<int> hand_over_threw{0};
@@ -214,7 +209,6 @@ TEST(fault_handler_stop, join_from_a_callback_is_EDEADLK) {
 }
 
 TEST(fault_handler_stop, join_may_be_repeated_and_called_by_several_threads) {
-  const test::watchdog guard;
   test::serving served(1, test::fill_by_offset());
   auto& handler = served.handler();
   test::background first([&] { handler.join(); });
@@ -229,7 +223,6 @@ TEST(fault_handler_stop, join_may_be_repeated_and_called_by_several_threads) {
 
 // A new thread may get the identity of one that was joined.
 TEST(fault_handler_stop, join_after_the_stop_works_in_threads_started_since) {
-  const test::watchdog guard;
   for (int round = 0; round < 20; ++round) {
     test::serving served(1, test::fill_by_offset());
     served.handler().request_stop();
@@ -241,14 +234,12 @@ TEST(fault_handler_stop, join_after_the_stop_works_in_threads_started_since) {
 }
 
 TEST(fault_handler_stop, hand_over_after_another_stop_is_ECANCELED) {
-  const test::watchdog guard;
   test::serving served(1, test::fill_by_offset());
   served.handler().request_stop();
   EXPECT_EQ(test::thrown([&] { served.handler().hand_over(); }), ECANCELED);
 }
 
 TEST(fault_handler_stop, follows_its_stop_token) {
-  const test::watchdog guard;
   std::stop_source source;
   fault_handler_options options;
   options.threads = 1;
@@ -264,7 +255,6 @@ TEST(fault_handler_stop, follows_its_stop_token) {
 }
 
 TEST(fault_handler_stop, follows_a_token_stopped_before_the_start) {
-  const test::watchdog guard;
   std::stop_source source;
   source.request_stop();
   fault_handler_options options;
@@ -275,7 +265,6 @@ TEST(fault_handler_stop, follows_a_token_stopped_before_the_start) {
 }
 
 TEST(fault_handler_stop, by_a_token_after_its_end_does_nothing) {
-  const test::watchdog guard;
   std::stop_source source;
   {
     fault_handler_options options;

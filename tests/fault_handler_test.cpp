@@ -24,7 +24,6 @@ namespace uffd {
 namespace {
 
 TEST(fault_handler, runs_the_man_pages_program) {
-  const test::watchdog guard;
   int letter = 'A';
   fault_handler handler(
       [&](fault& raised) {
@@ -40,7 +39,6 @@ TEST(fault_handler, runs_the_man_pages_program) {
 }
 
 TEST(fault_handler, shows_one_page_to_all_threads_that_wait_for_it) {
-  const test::watchdog guard;
   std::atomic<int> calls{0};
   test::signal all_wait;
   test::serving served(1, [&](fault& raised) {
@@ -59,7 +57,6 @@ TEST(fault_handler, shows_one_page_to_all_threads_that_wait_for_it) {
 }
 
 TEST(fault_handler, serves_many_threads_on_many_pages) {
-  const test::watchdog guard;
   constexpr std::size_t pages = 512;
   fault_handler_options options;
   options.threads = 3;
@@ -85,7 +82,6 @@ struct marking {
 };
 
 TEST(fault_handler, gives_a_fault_to_the_client_of_its_region) {
-  const test::watchdog guard;
   fault_handler handler(marking{1}, test::one_thread());
   const test::memory memory(test::memory_kind::anonymous, 6);
   const auto own = handler.serve(memory.page(0, 2));
@@ -97,7 +93,6 @@ TEST(fault_handler, gives_a_fault_to_the_client_of_its_region) {
 }
 
 TEST(fault_handler, tells_regions_apart_by_tag) {
-  const test::watchdog guard;
   fault_handler handler(
       [](fault& raised) { return test::fill(raised, static_cast<int>(raised.tag())); },
       test::one_thread());
@@ -109,7 +104,6 @@ TEST(fault_handler, tells_regions_apart_by_tag) {
 }
 
 TEST(fault_handler, serves_regions_that_come_and_go_while_threads_fault) {
-  const test::watchdog guard;
   fault_handler_options options;
   options.threads = 2;
   fault_handler handler(test::fill_by_offset(), options);
@@ -130,7 +124,6 @@ TEST(fault_handler, serves_regions_that_come_and_go_while_threads_fault) {
 }
 
 TEST(fault_handler, serves_what_a_callback_asked_it_to_serve) {
-  const test::watchdog guard;
   std::optional<served_region> inner;
   std::atomic<fault_handler*> self{nullptr};
   test::signal made;
@@ -150,7 +143,6 @@ TEST(fault_handler, serves_what_a_callback_asked_it_to_serve) {
 }
 
 TEST(fault_handler, goes_on_serving_after_it_was_moved) {
-  const test::watchdog guard;
   fault_handler first(marking{1}, test::one_thread());
   const auto memory = first.serve(mapping::anonymous(2 * page_size()));
   const auto begin = page_range(memory.bytes()).begin();
@@ -162,7 +154,6 @@ TEST(fault_handler, goes_on_serving_after_it_was_moved) {
 }
 
 TEST(fault_handler, that_another_is_moved_into_stops) {
-  const test::watchdog guard;
   fault_handler handler(marking{1}, test::one_thread());
   const test::memory memory(test::memory_kind::anonymous, 1);
   const auto region = handler.serve(memory.range());
@@ -171,7 +162,6 @@ TEST(fault_handler, that_another_is_moved_into_stops) {
 }
 
 TEST(fault_handler, gives_callbacks_that_run_at_once_buffers_of_their_own) {
-  const test::watchdog guard;
   test::signal first_runs;
   test::signal second_runs;
   std::atomic<const std::byte*> first_buffer{nullptr};
@@ -200,7 +190,6 @@ TEST(fault_handler, gives_callbacks_that_run_at_once_buffers_of_their_own) {
 }
 
 TEST(fault_handler, fails_closed_on_faults_outside_every_served_range) {
-  const test::watchdog guard;
   fault_handler handler(marking{1}, test::one_thread());
   const test::memory memory(test::memory_kind::anonymous, 1);
   handler.on().register_range(memory.range(), register_mode::missing);
@@ -209,7 +198,6 @@ TEST(fault_handler, fails_closed_on_faults_outside_every_served_range) {
 }
 
 TEST(fault_handler, fails_closed_on_several_such_faults_at_once) {
-  const test::watchdog guard;
   fault_handler handler(marking{1}, test::one_thread());
   const test::memory memory(test::memory_kind::anonymous, 3);
   handler.on().register_range(memory.range(), register_mode::missing);
@@ -223,7 +211,6 @@ TEST(fault_handler, fails_closed_on_several_such_faults_at_once) {
 
 // 50 rounds, so that one leaked descriptor or thread shows.
 TEST(fault_handler, leaves_no_descriptor_and_no_thread_behind) {
-  const test::watchdog guard;
   const auto round = [](int threads) {
     fault_handler_options options;
     options.threads = static_cast<unsigned>(threads);
@@ -243,7 +230,6 @@ TEST(fault_handler, leaves_no_descriptor_and_no_thread_behind) {
 
 // A callback object that owns what its handler made keeps nothing alive in a circle.
 TEST(fault_handler, leaves_no_descriptor_behind_whose_callbacks_own_its_deferred_faults) {
-  const test::watchdog guard;
   const auto descriptors = test::open_descriptors();
   {
     struct keeper {

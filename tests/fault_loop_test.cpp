@@ -54,7 +54,6 @@ bool waits_for_reader(test::background& thread) {
 }
 
 TEST(fault_loop, serves_in_the_callers_own_loop_and_thread) {
-  const test::watchdog guard;
   const auto self = ::gettid();
   fault_loop loop([&](fault& raised) {
     EXPECT_EQ(::gettid(), self);
@@ -75,14 +74,12 @@ TEST(fault_loop, serves_in_the_callers_own_loop_and_thread) {
 }
 
 TEST(fault_loop, dispatch_with_nothing_to_do_returns_at_once) {
-  const test::watchdog guard;
   fault_loop loop{test::fill_by_offset()};
   loop.dispatch();
   loop.dispatch();
 }
 
 TEST(fault_loop, becomes_readable_when_a_fault_is_due_again) {
-  const test::watchdog guard;
   int calls = 0;
   fault_loop loop(
       [&](fault& raised) { return ++calls < 5 ? resolution::retry() : test::fill(raised, 7); });
@@ -100,7 +97,6 @@ TEST(fault_loop, becomes_readable_when_a_fault_is_due_again) {
 
 // While an event is unread the kernel refuses to install; this is the only reader.
 TEST(fault_loop, tries_again_what_an_unread_event_kept_from_being_installed) {
-  const test::watchdog guard;
   const test::memory memory(test::memory_kind::anonymous, 2);
   std::optional<test::background> remover;
   int calls = 0;
@@ -131,7 +127,6 @@ TEST(fault_loop, tries_again_what_an_unread_event_kept_from_being_installed) {
 }
 
 TEST(fault_loop, wakes_a_deferred_fault_that_ends_after_such_a_refusal) {
-  const test::watchdog guard;
   const test::memory memory(test::memory_kind::anonymous, 2);
   std::optional<deferred_fault> kept;
   int calls = 0;
@@ -157,7 +152,6 @@ TEST(fault_loop, wakes_a_deferred_fault_that_ends_after_such_a_refusal) {
 
 TEST(fault_loop, follows_children) {
   UFFDPP_REQUIRE(test::fork_events());
-  const test::watchdog guard;
   std::size_t seen_space = 0;
   fault_loop loop([&](fault& raised) {
     if (raised.space() != 0) seen_space = raised.space();
@@ -180,7 +174,6 @@ TEST(fault_loop, follows_children) {
 }
 
 TEST(fault_loop, leaves_missing_pages_inaccessible_at_its_end) {
-  const test::watchdog guard;
   const test::memory memory(test::memory_kind::anonymous, 3);
   std::optional<fault_loop> loop(test::fill_by_offset{});
   const auto region = loop->serve(memory.range());
@@ -195,7 +188,6 @@ TEST(fault_loop, leaves_missing_pages_inaccessible_at_its_end) {
 }
 
 TEST(fault_loop, leaves_zeroes_at_its_end_if_asked_to) {
-  const test::watchdog guard;
   const test::memory memory(test::memory_kind::anonymous, 1);
   std::optional<fault_loop> loop;
   loop.emplace(test::fill_by_offset{}, fault_handler_options{.on_stop = stop_policy::leave_zero});
@@ -208,7 +200,6 @@ TEST(fault_loop, leaves_zeroes_at_its_end_if_asked_to) {
 
 // Somebody waits in madvise for its event to be read: the end reads it.
 TEST(fault_loop, ends_while_an_event_is_unread_without_harm_to_present_pages) {
-  const test::watchdog guard;
   const test::memory memory(test::memory_kind::anonymous, 3);
   std::optional<fault_loop> loop(std::in_place,
                                  overloaded{test::fill_by_offset{}, [](const remove_event&) {}});
@@ -225,7 +216,6 @@ TEST(fault_loop, ends_while_an_event_is_unread_without_harm_to_present_pages) {
 }
 
 TEST(fault_loop, rethrows_an_error_once) {
-  const test::watchdog guard;
   fault_loop loop([](fault&) -> resolution { throw std::runtime_error("no"); });
   const auto memory = loop.serve(mapping::anonymous(page_size()));
   test::toucher reader(page_range(memory.bytes()).begin());
@@ -236,7 +226,6 @@ TEST(fault_loop, rethrows_an_error_once) {
 }
 
 TEST(fault_loop, counts_if_asked_to) {
-  const test::watchdog guard;
   fault_loop loop(test::fill_by_offset{}, fault_handler_options{.statistics = true});
   const auto memory = loop.serve(mapping::anonymous(page_size()));
   test::toucher reader(page_range(memory.bytes()).begin());
@@ -246,7 +235,6 @@ TEST(fault_loop, counts_if_asked_to) {
 }
 
 TEST(fault_loop, goes_on_after_it_was_moved) {
-  const test::watchdog guard;
   fault_loop first{test::fill_by_offset{}};
   const auto memory = first.serve(mapping::anonymous(page_size()));
   fault_loop second(std::move(first));
@@ -266,7 +254,6 @@ TEST(fault_loop, refuses_a_handle_as_fault_handler_does) {
 }
 
 TEST(fault_loop, leaves_no_descriptor_behind) {
-  const test::watchdog guard;
   static_cast<void>(test::this_machine());
   const auto descriptors = test::open_descriptors();
   for (int round = 0; round < 50; ++round) {

@@ -29,7 +29,6 @@ static_assert(!std::is_copy_constructible_v<fault> && !std::is_move_constructibl
 class fault_on : public testing::TestWithParam<test::memory_kind> {
  protected:
   std::size_t page() const { return test::page_size_of(GetParam()); }
-  const test::watchdog guard_;
 };
 UFFDPP_ON_EVERY_KIND(fault_on);
 
@@ -219,7 +218,6 @@ TEST_P(fault_on, copy_may_protect_from_the_start) {
 template <class Body>
 void with_fault_on(std::size_t page, Body body,
                    fault_handler_options options = test::one_thread()) {
-  const test::watchdog guard;
   test::signal done;
   test::serving served(
       test::memory_kind::anonymous, 4,
@@ -298,7 +296,6 @@ TEST(fault, copy_buffer_refuses_more_than_there_is) {
 
 TEST(fault, names_its_thread_where_that_was_negotiated) {
   UFFDPP_REQUIRE(test::kernel_has(feature::thread_id));
-  const test::watchdog guard;
   std::atomic<pid_t> named{0};
   fault_handler_options options = test::one_thread();
   options.open.required = feature::thread_id;
@@ -317,7 +314,6 @@ TEST(fault, names_its_thread_where_that_was_negotiated) {
 
 TEST(fault, addresses_are_exact_where_that_was_negotiated_and_pages_still_whole) {
   UFFDPP_REQUIRE(test::kernel_has(feature::exact_address));
-  const test::watchdog guard;
   std::atomic<std::uintptr_t> address{0};
   fault_handler_options options = test::one_thread();
   options.open.required = feature::exact_address;

@@ -34,7 +34,6 @@ handler_statistics after_stop(test::serving& served) {
 }
 
 TEST(handler_statistics, count_faults_resolved_by_all_threads) {
-  const test::watchdog guard;
   test::serving served(test::memory_kind::anonymous, 100, test::fill_by_offset(),
                        register_mode::missing, counting(3));
   for (std::size_t page = 0; page < 100; ++page) test::look(served.at(page));
@@ -48,7 +47,6 @@ TEST(handler_statistics, count_faults_resolved_by_all_threads) {
 }
 
 TEST(handler_statistics, count_answers_by_kind) {
-  const test::watchdog guard;
   std::optional<deferred_fault> kept;
   test::signal keeping;
   std::atomic<int> tries{0};
@@ -87,7 +85,6 @@ TEST(handler_statistics, count_answers_by_kind) {
 TEST(handler_statistics, count_kinds_of_faults) {
   const auto modes = register_mode::missing | register_mode::minor | register_mode::write_protect;
   UFFDPP_REQUIRE(test::available(test::memory_kind::shared, 2, modes));
-  const test::watchdog guard;
   test::serving served(
       test::memory_kind::shared, 2,
       [](fault& raised) {
@@ -114,7 +111,6 @@ TEST(handler_statistics, count_kinds_of_faults) {
 }
 
 TEST(handler_statistics, count_events) {
-  const test::watchdog guard;
   test::serving served(test::memory_kind::anonymous, 2,
                        overloaded{test::fill_by_offset(), [](const remove_event&) {}},
                        register_mode::missing, counting());
@@ -124,7 +120,6 @@ TEST(handler_statistics, count_events) {
 }
 
 TEST(handler_statistics, count_strangers) {
-  const test::watchdog guard;
   fault_handler handler(test::fill_by_offset(), counting());
   const test::memory memory(test::memory_kind::anonymous, 1);
   handler.on().register_range(memory.range(), register_mode::missing);

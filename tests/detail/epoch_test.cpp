@@ -84,7 +84,6 @@ TEST(epoch, counts_turns) {
 
 // What is freed too early, a reader would find spoilt (and the sanitizers name it).
 TEST(epoch, never_frees_under_a_reader) {
-  const test::watchdog guard;
   struct value {
     explicit value(int n) : number(n) {}
     ~value() { number = -1; }

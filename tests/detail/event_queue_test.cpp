@@ -67,7 +67,6 @@ TEST(event_queue, keeps_the_address_space_only_while_it_is_queued) {
 }
 
 TEST(event_queue, loses_none_between_threads) {
-  const test::watchdog guard;
   event_queue queue(4);
   constexpr int count = 5000;
   int sum = 0;

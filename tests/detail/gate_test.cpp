@@ -27,7 +27,6 @@ void record(gate& gate, std::uintptr_t in, page_range range) {
 }
 
 TEST(gate, lets_several_in_at_once) {
-  const test::watchdog guard;
   gate gate;
   gate.lock_shared();
   test::background other([&] {
@@ -39,7 +38,6 @@ TEST(gate, lets_several_in_at_once) {
 }
 
 TEST(gate, keeps_a_writer_out_until_all_have_left) {
-  const test::watchdog guard;
   gate gate;
   gate.lock_shared();
   gate.lock_shared();
@@ -54,7 +52,6 @@ TEST(gate, keeps_a_writer_out_until_all_have_left) {
 }
 
 TEST(gate, keeps_everybody_out_while_a_writer_is_in) {
-  const test::watchdog guard;
   gate gate;
   gate.lock();
   test::background reader([&] {
@@ -73,7 +70,6 @@ TEST(gate, keeps_everybody_out_while_a_writer_is_in) {
 }
 
 TEST(gate, never_has_a_writer_and_another_in_at_once) {
-  const test::watchdog guard;
   gate gate;
   std::atomic<int> readers{0};
   std::atomic<int> writers{0};

@@ -18,7 +18,6 @@ namespace uffd::detail {
 namespace {
 
 TEST(thread, runs_its_body_and_is_joined) {
-  const test::watchdog guard;
   bool ran = false;
   thread one("uffd-test", std::nullopt, [&] { ran = true; });
   one.join();
@@ -27,7 +26,6 @@ TEST(thread, runs_its_body_and_is_joined) {
 }
 
 TEST(thread, has_its_name) {
-  const test::watchdog guard;
   test::signal over;
   thread one("uffd-test", std::nullopt, [&] { EXPECT_TRUE(over.comes()); });
   EXPECT_TRUE(test::eventually([] { return test::running_threads("uffd-test") == 1; }));
@@ -36,7 +34,6 @@ TEST(thread, has_its_name) {
 }
 
 TEST(thread, blocks_signals_but_those_of_its_own_faults) {
-  const test::watchdog guard;
   sigset_t mask{};
   thread one("uffd-test", std::nullopt, [&] { ::pthread_sigmask(SIG_SETMASK, nullptr, &mask); });
   one.join();
@@ -47,7 +44,6 @@ TEST(thread, blocks_signals_but_those_of_its_own_faults) {
 }
 
 TEST(thread, leaves_its_makers_signals_as_they_were) {
-  const test::watchdog guard;
   sigset_t before;
   sigset_t after;
   ::pthread_sigmask(SIG_SETMASK, nullptr, &before);
@@ -59,7 +55,6 @@ TEST(thread, leaves_its_makers_signals_as_they_were) {
 }
 
 TEST(thread, runs_on_its_cpu_alone) {
-  const test::watchdog guard;
   cpu_set_t allowed;
   ASSERT_EQ(::sched_getaffinity(0, sizeof allowed, &allowed), 0);
   int cpu = 0;
@@ -78,7 +73,6 @@ TEST(thread, on_a_cpu_that_does_not_exist_is_refused) {
 }
 
 TEST(thread, knows_whether_it_is_the_current_one) {
-  const test::watchdog guard;
   std::optional<bool> inside;
   const thread* self = nullptr;
   test::signal made;
@@ -95,7 +89,6 @@ TEST(thread, knows_whether_it_is_the_current_one) {
 
 // The system may give a joined thread's identity to the next.
 TEST(thread, that_was_joined_is_never_the_current_one) {
-  const test::watchdog guard;
   thread one("uffd-test", std::nullopt, [] {});
   one.join();
   bool current = true;

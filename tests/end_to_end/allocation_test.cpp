@@ -44,7 +44,6 @@ long allocations_of(std::span<std::byte> memory) {
 }
 
 TEST(allocation, is_not_needed_to_serve_faults) {
-  const test::watchdog guard;
   uffd::fault_handler handler(
       [](uffd::fault& fault) { return fault.copy_buffer(fault.buffer().size()); },
       {.threads = 2, .statistics = true});
@@ -54,7 +53,6 @@ TEST(allocation, is_not_needed_to_serve_faults) {
 }
 
 TEST(allocation, is_not_needed_to_defer_and_to_answer_later) {
-  const test::watchdog guard;
   uffd::fault_handler handler([](uffd::fault& fault) {
     auto later = fault.defer();
     static_cast<void>(later.zeropage());
@@ -65,7 +63,6 @@ TEST(allocation, is_not_needed_to_defer_and_to_answer_later) {
 }
 
 TEST(allocation, is_not_needed_to_free_the_tables_that_a_new_range_replaced) {
-  const test::watchdog guard;
   uffd::fault_handler handler([](uffd::fault& fault) { return fault.zeropage(); }, {.threads = 1});
   const auto memory = handler.serve(uffd::mapping::anonymous(pages * uffd::page_size()));
   const long before = allocations.load();
@@ -74,7 +71,6 @@ TEST(allocation, is_not_needed_to_free_the_tables_that_a_new_range_replaced) {
 }
 
 TEST(allocation, is_counted_if_a_callback_allocates) {
-  const test::watchdog guard;
   uffd::fault_handler handler([](uffd::fault& fault) {
     ::operator delete(::operator new(64));
     return fault.zeropage();

@@ -70,7 +70,6 @@ class fork_following : public testing::TestWithParam<unsigned> {};
 
 TEST_P(fork_following, serves_every_child_and_forgets_it_while_callbacks_allocate) {
   UFFDPP_REQUIRE(test::fork_events());
-  const test::watchdog guard(55s);
   const auto before = test::open_descriptors();
   {
     uffd::fault_handler handler(allocate_and_copy, {.threads = GetParam()});

@@ -55,7 +55,6 @@ class remove_race : public testing::TestWithParam<unsigned> {};
 
 TEST_P(remove_race, never_shows_old_bytes_after_madvise) {
   UFFDPP_REQUIRE(test::kernel_has(uffd::feature::event_remove));
-  const test::watchdog guard(50s);
   dawdling_source source;
   uffd::fault_handler handler(std::ref(source), {.threads = GetParam()});
   const auto memory = handler.serve(uffd::mapping::anonymous(uffd::page_size()));

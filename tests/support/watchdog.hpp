@@ -16,15 +16,13 @@
 #include <thread>
 #include <utility>
 
-#include "support/patience.hpp"
-
 namespace uffd::test {
 
 // After `limit` the process is ended, unless this object ended before. A thread rather than
 // alarm(): the main thread may wait in the kernel where only SIGKILL reaches it.
 class watchdog {
  public:
-  explicit watchdog(std::chrono::milliseconds limit = 2 * patience, std::string what = this_test())
+  watchdog(std::chrono::seconds limit, std::string what)
       : what_(std::move(what)), thread_([this, limit] { watch(limit); }) {}
   watchdog(const watchdog&) = delete;
   watchdog& operator=(const watchdog&) = delete;
@@ -38,18 +36,13 @@ class watchdog {
   }
 
  private:
-  static std::string this_test() {
-    const auto* test = testing::UnitTest::GetInstance()->current_test_info();
-    return test == nullptr ? "test" : std::string(test->test_suite_name()) + "." + test->name();
-  }
-
-  void watch(std::chrono::milliseconds limit) {
+  void watch(std::chrono::seconds limit) {
     sigset_t all;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, nullptr);
     std::unique_lock lock(mutex_);
     if (changed_.wait_for(lock, limit, [this] { return over_; })) return;
-    std::fprintf(stderr, "watchdog: %s still hangs after %lld ms\n", what_.c_str(),
+    std::fprintf(stderr, "watchdog: %s still hangs after %lld s\n", what_.c_str(),
                  static_cast<long long>(limit.count()));
     std::abort();
   }
@@ -61,8 +54,13 @@ class watchdog {
   std::thread thread_;
 };
 
+// A little before ctest would end it without a word.
+inline constexpr std::chrono::seconds time_limit{UFFDPP_TEST_TIMEOUT - UFFDPP_TEST_TIMEOUT / 10};
+
 class watched_tests : public testing::EmptyTestEventListener {
-  void OnTestStart(const testing::TestInfo&) override { guard_.emplace(); }
+  void OnTestStart(const testing::TestInfo& test) override {
+    guard_.emplace(time_limit, std::string(test.test_suite_name()) + "." + test.name());
+  }
   void OnTestEnd(const testing::TestInfo&) override { guard_.reset(); }
 
   std::optional<watchdog> guard_;
