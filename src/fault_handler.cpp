@@ -216,6 +216,8 @@ void fault_handler::rethrow_error() {
 handed_over fault_handler::hand_over() {
   if (threads_->called_from_callback())
     detail::throw_errno(EDEADLK, "fault_handler::hand_over from one of its callbacks");
+  if (threads_->engine->in_child())
+    detail::throw_errno(EOWNERDEAD, "fault_handler::hand_over in a forked child");
   if (!threads_->engine->request_stop(stop_policy::hand_over) && !threads_->engine->hands_over())
     detail::throw_errno(ECANCELED, "fault_handler::hand_over: it was stopped before");
   threads_->join_all();

@@ -79,6 +79,8 @@ void fault_loop::end() noexcept {
   // An unread event would keep missing pages from being closed, and nobody else reads it.
   if (detail::engine::has_events(on())) state_->worker.take_in();
   state_->engine->request_stop(state_->policy);
+  // Closed before anything is served: no callback shall run for a fault that nobody dispatched.
+  state_->engine->close_once();
   state_->worker.run();
   state_->engine->release_clients();
 }

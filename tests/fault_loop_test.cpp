@@ -173,30 +173,53 @@ TEST(fault_loop, follows_children) {
   EXPECT_TRUE(run(loop, [&] { return loop.statistics().children == 0; })) << "it is remembered";
 }
 
-TEST(fault_loop, leaves_missing_pages_inaccessible_at_its_end) {
+// Whether anybody could wait for an event to be read.
+class fault_loop_end : public testing::TestWithParam<fork_policy> {
+ protected:
+  std::optional<fault_loop> loop_;
+  int served_ = 0;
+
+  void start(stop_policy on_stop) {
+    loop_.emplace(
+        [this](fault& raised) {
+          ++served_;
+          return test::fill_by_offset{}(raised);
+        },
+        fault_handler_options{.on_stop = on_stop, .forks = GetParam()});
+  }
+};
+
+TEST_P(fault_loop_end, leaves_missing_pages_inaccessible) {
   const test::memory memory(test::memory_kind::anonymous, 3);
-  std::optional<fault_loop> loop(test::fill_by_offset{});
-  const auto region = loop->serve(memory.range());
+  start(stop_policy::inaccessible);
+  const auto region = loop_->serve(memory.range());
   test::toucher first(memory.at(0));
-  ASSERT_TRUE(run(*loop, [&] { return is_over(first); }));
+  ASSERT_TRUE(run(*loop_, [&] { return is_over(first); }));
   test::toucher waiting(memory.at(1));
   EXPECT_TRUE(waiting.waits());
-  loop.reset();
+  loop_.reset();
   EXPECT_EQ(waiting.saw(), test::takes_sigbus);
   EXPECT_EQ(test::look(memory.at(2)), test::takes_sigbus);
   EXPECT_EQ(test::look(memory.at(0)), test::shows(1));
+  EXPECT_EQ(served_, 1);
 }
 
-TEST(fault_loop, leaves_zeroes_at_its_end_if_asked_to) {
+TEST_P(fault_loop_end, leaves_zeroes_if_asked_to) {
   const test::memory memory(test::memory_kind::anonymous, 1);
-  std::optional<fault_loop> loop;
-  loop.emplace(test::fill_by_offset{}, fault_handler_options{.on_stop = stop_policy::leave_zero});
-  const auto region = loop->serve(memory.range());
+  start(stop_policy::leave_zero);
+  const auto region = loop_->serve(memory.range());
   test::toucher waiting(memory.at(0));
   EXPECT_TRUE(waiting.waits());
-  loop.reset();
+  loop_.reset();
   EXPECT_EQ(waiting.saw(), test::shows(0));
+  EXPECT_EQ(served_, 0);
 }
+
+INSTANTIATE_TEST_SUITE_P(forks, fault_loop_end,
+                         testing::Values(fork_policy::follow, fork_policy::not_inherited),
+                         [](const auto& test) {
+                           return test.param == fork_policy::follow ? "followed" : "not_inherited";
+                         });
 
 // Somebody waits in madvise for its event to be read: the end reads it.
 TEST(fault_loop, ends_while_an_event_is_unread_without_harm_to_present_pages) {

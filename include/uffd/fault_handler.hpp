@@ -86,11 +86,12 @@ class UFFDPP_EXPORT fault_handler {
   /// Asks to stop, also from a callback, and returns at once.
   void request_stop() noexcept;
   /// Waits until it has stopped, then rethrows the first error of a callback. Throws
-  /// std::system_error (EDEADLK) when called from a callback.
+  /// std::system_error: EDEADLK when called from a callback, EOWNERDEAD in a forked child.
   void join();
   /// Stops as stop_policy::hand_over whatever the options say, waits, and gives what a successor
   /// needs. Faults that were read but not resolved are raised again. What served_regions own must
-  /// outlive the successor.
+  /// outlive the successor. Throws std::system_error: EDEADLK when called from a callback,
+  /// EOWNERDEAD in a forked child, ECANCELED after a stop by another policy.
   handed_over hand_over();
   /// Rethrows the first error of a callback, if there was one since the last call.
   void rethrow_error();
