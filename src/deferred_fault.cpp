@@ -2,7 +2,6 @@
 #include "uffd/deferred_fault.hpp"
 
 #include <cerrno>
-#include <exception>
 #include <system_error>
 #include <utility>
 
@@ -122,9 +121,7 @@ resolution deferred_fault::fail(std::error_code error) noexcept {
   if (state_ == state::done) return resolution::gone();
   // After the end of its range nothing is left that could fail.
   if (client_->phase.load(std::memory_order_seq_cst) == detail::served_range::state::open)
-    owner_->record_error(std::make_exception_ptr(
-        std::system_error(error, "serving the deferred page fault at " + to_string(page_) +
-                                     ", offset " + std::to_string(offset_))));
+    owner_->record_failure("serving the deferred page fault", error, page_, offset_);
   return guarded(page_, true,
                  [&] { return owner_->fail_closed(space_->on, pending_.event, page_, region_); });
 }

@@ -46,18 +46,43 @@ std::vector<std::optional<int>> placement(const fault_handler_options& options) 
 
 }  // namespace
 
+handed_over::handed_over(handle from, std::vector<region_info> registered)
+    : on(std::move(from)), regions(std::move(registered)) {}
+
+handed_over& handed_over::operator=(handed_over&& other) noexcept {
+  if (this == &other) return *this;
+  close();
+  on = std::move(other.on);
+  regions = std::move(other.regions);
+  children = std::move(other.children);
+  return *this;
+}
+
+handed_over::~handed_over() { close(); }
+
+void handed_over::release() noexcept {
+  regions.clear();
+  for (handed_over& child : children) child.release();
+}
+
+void handed_over::close() const noexcept {
+  for (const region_info& region : regions)
+    detail::close_range(on, region, close_policy::inaccessible);
+}
+
 struct fault_handler::threads {
-  threads(handed_over served, const detail::callbacks& client, const fault_handler_options& options)
+  threads(const handed_over& served, const detail::callbacks& client,
+          const fault_handler_options& options)
       : policy(options.on_stop) {
     const auto places = placement(options);
     const bool needs_standby = detail::engine::has_events(served.on);
-    engine = std::make_shared<detail::engine>(std::move(served.on), client, options,
-                                              places.size() + (needs_standby ? 1 : 0));
+    engine = std::make_shared<detail::engine>(detail::handle_access::share(served.on), client,
+                                              options, places.size() + (needs_standby ? 1 : 0));
     if (needs_standby) standby.emplace(*engine, places.size());
     for (std::size_t i = 0; i < places.size(); ++i)
       workers.push_back(std::make_unique<detail::worker>(*engine, i, options, places.size(),
                                                          standby ? &*standby : nullptr));
-    engine->take_over(served.regions, std::move(served.children));
+    engine->take_over(served.regions, served.children);
     try {
       start(places);
     } catch (...) {
@@ -71,29 +96,35 @@ struct fault_handler::threads {
   threads& operator=(const threads&) = delete;
 
   void start(const std::vector<std::optional<int>>& places) {
-    running.reserve(places.size() + 1);
+    running.reserve(places.size());
+    // First: until workers run it reads alone.
+    if (standby)
+      standby_thread = std::make_unique<detail::thread>("uffd-standby", std::nullopt,
+                                                        [this] { standby->run(); });
     auto worker = workers.begin();
     for (const auto& place : places)
       running.push_back(std::make_unique<detail::thread>(
           "uffd-handler", place, [each = (worker++)->get()] { each->run(); }));
-    if (standby)
-      running.push_back(std::make_unique<detail::thread>("uffd-standby", std::nullopt,
-                                                         [this] { standby->run(); }));
   }
 
   // The standby last: what a worker does at its end may wait for an event.
   void join_all() {
     const std::lock_guard lock(joining);
-    const bool has_standby = running.size() > workers.size();
-    for (const auto& each : running)
-      if (!has_standby || each != running.back()) each->join();
+    for (const auto& each : running) each->join();
     // Without a thread that could see the request, the ranges are closed here.
     engine->close_once();
     if (standby) standby->end();
-    if (has_standby) running.back()->join();
+    if (standby_thread) standby_thread->join();
     // What the standby read at last, no worker saw.
     for (const auto& each : workers) each->finish();
     engine->release_clients();
+  }
+
+  // Stopped for a successor that nobody asked for.
+  void abandon() noexcept {
+    if (!engine->hands_over() || std::exchange(has_successor, true)) return;
+    workers.front()->take_in();  // an unread event would keep missing pages from being closed
+    engine->close_abandoned();
   }
 
   bool called_from_callback() const {
@@ -111,8 +142,10 @@ struct fault_handler::threads {
   std::shared_ptr<detail::engine> engine;
   std::optional<detail::standby> standby;
   std::vector<std::unique_ptr<detail::worker>> workers;
-  std::vector<std::unique_ptr<detail::thread>> running;
+  std::vector<std::unique_ptr<detail::thread>> running;  // the workers
+  std::unique_ptr<detail::thread> standby_thread;
   std::mutex joining;
+  bool has_successor = false;
   std::optional<std::stop_callback<stop_request>> stop;
 };
 
@@ -121,42 +154,13 @@ fault_handler::fault_handler(const detail::callbacks& client, const fault_handle
 
 fault_handler::fault_handler(handle on, const detail::callbacks& client,
                              const fault_handler_options& options)
-    : fault_handler(handed_over{std::move(on)}, client, options) {}
+    : fault_handler(handed_over(std::move(on)), client, options) {}
 
-namespace {
-
-// What was handed over and found no successor: its faults must not end in zeroes.
-class orphans {
- public:
-  explicit orphans(const handed_over& served) {
-    add(served);
-    for (const auto& child : served.children) add(child);
-  }
-  void close() const noexcept {
-    for (const auto& [on, region] : regions_)
-      detail::close_range(on, region, close_policy::inaccessible);
-  }
-
- private:
-  void add(const handed_over& served) {
-    for (const auto& region : served.regions)
-      regions_.emplace_back(detail::handle_access::share(served.on), region);
-  }
-
-  std::vector<std::pair<handle, region_info>> regions_;
-};
-
-}  // namespace
-
+// If it fails, the end of `served` closes what is registered.
 fault_handler::fault_handler(handed_over served, const detail::callbacks& client,
-                             const fault_handler_options& options) {
-  const orphans orphans(served);
-  try {
-    threads_ = std::make_unique<threads>(std::move(served), client, options);
-  } catch (...) {
-    orphans.close();
-    throw;
-  }
+                             const fault_handler_options& options)
+    : threads_(std::make_unique<threads>(served, client, options)) {
+  served.release();
 }
 
 fault_handler::fault_handler(fault_handler&& other) noexcept = default;
@@ -173,8 +177,11 @@ fault_handler::~fault_handler() { end(); }
 
 void fault_handler::end() noexcept {
   if (!threads_ || threads_->engine->in_child()) return;
+  if (threads_->called_from_callback())
+    detail::end_process("a fault_handler ended by one of its callbacks");
   threads_->engine->request_stop(threads_->policy);
   threads_->join_all();
+  threads_->abandon();
 }
 
 served_region fault_handler::serve(page_range range, const serve_options& options) {
@@ -221,7 +228,9 @@ handed_over fault_handler::hand_over() {
   if (!threads_->engine->request_stop(stop_policy::hand_over) && !threads_->engine->hands_over())
     detail::throw_errno(ECANCELED, "fault_handler::hand_over: it was stopped before");
   threads_->join_all();
-  return threads_->engine->hand_over();
+  auto all = threads_->engine->hand_over();
+  threads_->has_successor = true;
+  return all;
 }
 
 const handle& fault_handler::on() const noexcept { return threads_->engine->on(); }

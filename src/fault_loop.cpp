@@ -7,9 +7,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <optional>
+#include <utility>
 
 #include "detail/engine.hpp"
 #include "detail/worker.hpp"
+#include "uffd/detail/close_range.hpp"
 #include "uffd/detail/syscall.hpp"
 #include "uffd/error.hpp"
 #include "uffd/unique_fd.hpp"
@@ -53,6 +55,7 @@ struct fault_loop::state {
   unique_fd poll;
   unique_fd timer;
   bool armed = false;
+  bool dispatching = false;
 };
 
 fault_loop::fault_loop(const detail::callbacks& client, const fault_handler_options& options)
@@ -76,6 +79,7 @@ fault_loop::~fault_loop() { end(); }
 
 void fault_loop::end() noexcept {
   if (!state_ || state_->engine->in_child()) return;
+  if (state_->dispatching) detail::end_process("a fault_loop ended by one of its callbacks");
   // An unread event would keep missing pages from being closed, and nobody else reads it.
   if (detail::engine::has_events(on())) state_->worker.take_in();
   state_->engine->request_stop(state_->policy);
@@ -89,10 +93,11 @@ int fault_loop::fd() const noexcept { return state_->poll.get(); }
 
 void fault_loop::dispatch() noexcept {
   // A child has the parent's descriptor still, and must not take its messages.
-  if (state_->engine->in_child()) return;
+  if (state_->engine->in_child() || std::exchange(state_->dispatching, true)) return;
   if (state_->armed) detail::drain_counter(state_->timer.get());
   state_->worker.dispatch_once();
   state_->arm_timer();
+  state_->dispatching = false;
 }
 
 served_region fault_loop::serve(page_range range, const serve_options& options) {

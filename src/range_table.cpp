@@ -53,11 +53,11 @@ void range_table::erase_client(const void* client) {
   std::erase_if(entries_, [&](const entry& piece) { return piece.client == client; });
 }
 
-void range_table::apply(const remap_event& moved) {
+void range_table::apply(const remap_event& moved, bool unmap_follows) {
   std::vector<entry> pieces;
   for (const entry& piece : entries_)
     if (piece.range.overlaps(moved.from)) pieces.push_back(cut(piece, moved.from));
-  erase(moved.from);
+  if (!unmap_follows) erase(moved.from);
   erase(page_range(moved.to, moved.from.size()));
   for (const entry& piece : pieces) {
     const auto begin = moved.to + (piece.range.begin() - moved.from.begin());

@@ -40,7 +40,7 @@ class UFFDPP_EXPORT fault_loop {
 
   /// Readable when dispatch() has something to do: messages, or faults to be tried again.
   int fd() const noexcept;
-  /// Serves what is there, once, without waiting.
+  /// Serves what is there, once, without waiting. Does nothing when called by one of its callbacks.
   void dispatch() noexcept;
 
   /// As fault_handler::serve().

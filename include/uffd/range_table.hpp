@@ -43,8 +43,10 @@ class UFFDPP_EXPORT range_table {
   /// Takes out all pieces of a client.
   void erase_client(const void* client);
 
-  /// Follows an mremap: what lay in `from` lies at `to`, and what was at `to` is gone.
-  void apply(const remap_event& moved);
+  /// Follows an mremap: what lay in `from` lies at `to`, and what was at `to` is gone. With
+  /// `unmap_follows`, `from` stays until an unmap_event takes it out: the kernel sends one where
+  /// event_unmap is negotiated, but not for MREMAP_DONTUNMAP, which leaves `from` registered.
+  void apply(const remap_event& moved, bool unmap_follows = false);
   /// Follows an munmap.
   void apply(const unmap_event& unmapped);
 

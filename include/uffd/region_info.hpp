@@ -22,6 +22,9 @@ struct region_info {
   flags<register_mode> modes;  ///< which faults it raises
   flags<range_ioctl> ioctls;   ///< what the kernel offers to do to it
   std::uint64_t tag = 0;       ///< the caller's own
+  /// Bytes before `range` in what was served first: not 0 for what is left of a range that was
+  /// moved or unmapped in part, when a successor takes it over.
+  std::size_t offset = 0;
 };
 
 /// What the end of a registration leaves where pages are missing.

@@ -4,6 +4,7 @@
 #include <sys/epoll.h>
 
 #include <cerrno>
+#include <string>
 
 #include "uffd/detail/syscall.hpp"
 #include "uffd/error.hpp"
@@ -32,15 +33,16 @@ engine::engine(handle on, callbacks client, const fault_handler_options& options
       buffer_size_(options.buffer_size),
       own_(std::make_shared<address_space>(std::move(on), 0)),
       epochs_(readers),
-      events_(event_capacity),
+      events_(event_capacity + readers * message_reader::capacity),
       waiting_(waiting_capacity),
       policy_(options.on_stop) {
   check_features(options);
+  if (!has_events_) return;
+  probe_ = mapping::anonymous(page_size());
+  probe_->keep_from_children();
   if (!follows_forks_) return;
   children_poll_.reset(::epoll_create1(EPOLL_CLOEXEC));
   if (!children_poll_) throw_errno(errno, "epoll_create1");
-  probe_ = mapping::anonymous(page_size());
-  probe_->keep_from_children();
 }
 
 open_options engine::options_for(const callbacks& client, const fault_handler_options& options) {
@@ -74,7 +76,13 @@ void engine::check_features(const fault_handler_options& options) const {
 
 void engine::record_error(std::exception_ptr error) noexcept {
   const std::lock_guard lock(error_lock_);
-  if (!first_error_) first_error_ = std::move(error);
+  if (!first_error_ && !first_failure_) first_error_ = std::move(error);
+}
+
+void engine::record_failure(const char* what, std::error_code error, page_range page,
+                            std::size_t offset) noexcept {
+  const std::lock_guard lock(error_lock_);
+  if (!first_error_ && !first_failure_) first_failure_ = failure{what, error, page, offset};
 }
 
 std::exception_ptr engine::take_error() noexcept {
@@ -82,6 +90,10 @@ std::exception_ptr engine::take_error() noexcept {
     record_error(std::make_exception_ptr(
         std::system_error(number, std::system_category(), "reading messages of a userfaultfd")));
   const std::lock_guard lock(error_lock_);
+  if (const auto failed = std::exchange(first_failure_, std::nullopt))
+    return std::make_exception_ptr(std::system_error(
+        failed->error, std::string(failed->what) + " at " + to_string(failed->page) + ", offset " +
+                           std::to_string(failed->offset)));
   return std::exchange(first_error_, nullptr);
 }
 

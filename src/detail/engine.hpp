@@ -53,6 +53,9 @@ class engine : public std::enable_shared_from_this<engine> {
   bool is_gated() const noexcept { return is_gated_; }
   epoch& readers() noexcept { return epochs_; }
   void record_error(std::exception_ptr error) noexcept;
+  // The same where nothing may be allocated. `what` lives for ever.
+  void record_failure(const char* what, std::error_code error, page_range page,
+                      std::size_t offset) noexcept;
   std::exception_ptr take_error() noexcept;
 
   // Stopping. Workers ask is_stopping() between faults; the first that sees it closes the ranges.
@@ -65,6 +68,8 @@ class engine : public std::enable_shared_from_this<engine> {
   void release_clients() noexcept;
   // Descriptors written to when there is something to see besides messages.
   void add_nudge(int eventfd) { nudges_.push_back(eventfd); }
+  // Somebody reads events whatever callbacks do.
+  void expect_standby() noexcept { has_standby_ = true; }
   void nudge() const noexcept;
 
   // engine_ranges.cpp: ranges that come and go.
@@ -72,9 +77,11 @@ class engine : public std::enable_shared_from_this<engine> {
                       const serve_options& options);
   void serve_registered(const region_info& registered);
   // Before any worker runs: serves what a predecessor handed over, its children included.
-  void take_over(const std::vector<region_info>& regions, std::vector<handed_over> children);
+  void take_over(const std::vector<region_info>& regions, const std::vector<handed_over>& children);
   void end_range(served_range& range) noexcept;
   handed_over hand_over();
+  // Closes what was left for a successor that never came.
+  void close_abandoned() noexcept;
 
   // engine_faults.cpp: from a message to its answer.
   void dispatch(worker& by, pending_fault& pending, std::uint32_t attempts = 0) noexcept;
@@ -100,7 +107,7 @@ class engine : public std::enable_shared_from_this<engine> {
   std::span<const uapi::message> read(address_space& space,
                                       std::span<uapi::message> buffer) noexcept {
     if (is_gated_) return read_through_gate(space, buffer);
-    if (has_queued_events() && !await_room(buffer.size())) return {};
+    if (has_queued_events() && !await_room()) return {};
     const auto batch = read_messages(space.descriptor_number, buffer);
     if (batch.number != 0) [[unlikely]]
       report_unreadable(batch.number);
@@ -117,6 +124,10 @@ class engine : public std::enable_shared_from_this<engine> {
   bool has_queued_events() const noexcept { return events_.unfinished() != 0; }
   // Whether some of them wait for a worker, and not only for one that is at it.
   bool has_idle_events() const noexcept { return !events_.empty() || has_applied_.load(); }
+  // Whether a worker is at them, who looks again before it leaves off.
+  bool attends_to_events() const noexcept { return attends_to_events_.load(); }
+  // How often a message was there and could not be taken.
+  std::size_t fruitless_reads() const noexcept { return fruitless_reads_.load(); }
   void handle_events(worker& by) noexcept;
   bool hands_over() const noexcept {
     return policy_.load(std::memory_order_relaxed) == stop_policy::hand_over;
@@ -143,6 +154,7 @@ class engine : public std::enable_shared_from_this<engine> {
   void close_everywhere(served_range& range, close_policy policy) noexcept;
   void close_owned(served_range& range) noexcept;
   void wait_for_callbacks(const served_range& range) noexcept;
+  void wait_for_forks_under_way() const noexcept;
 
   resolution call(served_range& range, fault& raised) noexcept;
   void settle(worker& by, const pending_fault& pending, fault& raised, resolution answer,
@@ -150,7 +162,7 @@ class engine : public std::enable_shared_from_this<engine> {
   void wait_for_later(worker& by, const pending_fault& pending, std::int64_t delay,
                       std::uint32_t attempts) noexcept;
   void dispatch_stranger(worker& by, const pending_fault& pending, std::uint32_t attempts) noexcept;
-  void fail_stranger(const pending_fault& pending, page_range page) noexcept;
+  void fail_stranger(const pending_fault& pending) noexcept;
 
   std::span<const uapi::message> read_through_gate(address_space& space,
                                                    std::span<uapi::message> buffer) noexcept;
@@ -164,7 +176,8 @@ class engine : public std::enable_shared_from_this<engine> {
   }
   std::span<const uapi::message> sort_and_queue(address_space& space,
                                                 std::span<uapi::message> messages) noexcept;
-  bool await_room(std::size_t events) const noexcept;
+  bool has_room() const noexcept;
+  bool await_room() noexcept;
   void report_unreadable(int number) noexcept;
   void queue_events(address_space& space, std::span<const uapi::message> events) noexcept;
   // An event whose effect on tables and children took place, and whose callbacks have not run.
@@ -190,6 +203,7 @@ class engine : public std::enable_shared_from_this<engine> {
   const bool is_gated_;
   const bool follows_forks_;
   const std::size_t buffer_size_;
+  bool has_standby_ = false;
 
   std::shared_ptr<address_space> own_;
   gate gate_;
@@ -203,6 +217,7 @@ class engine : public std::enable_shared_from_this<engine> {
   std::size_t next_space_ = 1;
   std::deque<applied_event> applied_;
   std::atomic<bool> has_applied_{false};
+  std::atomic<bool> attends_to_events_{false};
   unique_fd children_poll_;
   std::optional<mapping> probe_;  // a page that no child has
   std::atomic<std::size_t> children_{0};
@@ -217,7 +232,15 @@ class engine : public std::enable_shared_from_this<engine> {
 
   std::mutex error_lock_;
   std::exception_ptr first_error_;
-  std::atomic<int> unreadable_{0};  // errno of a failed read, without an object for it
+  struct failure {
+    const char* what;
+    std::error_code error;
+    page_range page;
+    std::size_t offset;
+  };
+  std::optional<failure> first_failure_;  // unless first_error_ was first
+  std::atomic<int> unreadable_{0};        // errno of a failed read, without an object for it
+  std::atomic<std::size_t> fruitless_reads_{0};
 };
 
 // With the control lock held: readers see the old table or the new one, and keep what they see.
@@ -225,9 +248,10 @@ template <class Change>
 void engine::change_table(address_space& space, Change&& change) {
   auto next = std::make_shared<range_table>(*space.current);
   change(*next);
+  epoch::place place;
   std::shared_ptr<const range_table> previous = std::exchange(space.current, std::move(next));
   space.table.store(space.current.get(), std::memory_order_seq_cst);
-  epochs_.retire(std::move(previous));
+  epochs_.retire(std::move(place), std::move(previous));
 }
 
 // With the control lock held.

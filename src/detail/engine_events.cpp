@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <type_traits>
 #include <vector>
 
 #include "engine.hpp"
@@ -15,7 +16,7 @@ namespace uffd::detail {
 
 std::span<const uapi::message> engine::read_through_gate(address_space& space,
                                                          std::span<uapi::message> buffer) noexcept {
-  if (!await_room(buffer.size())) return {};
+  if (has_queued_events() && !await_room()) return {};
   gate_.lock();
   const auto batch = read_messages(space.descriptor_number, buffer);
   const auto faults = take_events_out(space, buffer.first(batch.count));
@@ -36,9 +37,15 @@ std::span<const uapi::message> engine::read_through_gate(address_space& space,
   return messages.subspan(events);
 }
 
+// For a batch of each reader: all may be about to read.
+bool engine::has_room() const noexcept {
+  return events_.has_room_for(epochs_.readers() * message_reader::capacity);
+}
+
 // With so many events read and not handled, whoever causes more waits for the callbacks.
-bool engine::await_room(std::size_t events) const noexcept {
-  if (events_.has_room_for(events)) return true;
+bool engine::await_room() noexcept {
+  if (has_room()) return true;
+  fruitless_reads_.fetch_add(1, std::memory_order_relaxed);
   const timespec pause{0, 1'000'000};
   ::nanosleep(&pause, nullptr);
   return false;
@@ -48,6 +55,7 @@ bool engine::await_room(std::size_t events) const noexcept {
 // there is no use in looking at once again. Allocates nothing: fork() has the allocator's locks.
 [[gnu::cold]] void engine::report_unreadable(int number) noexcept {
   unreadable_.store(number, std::memory_order_relaxed);
+  fruitless_reads_.fetch_add(1, std::memory_order_relaxed);
   const timespec pause{0, 1'000'000};
   ::nanosleep(&pause, nullptr);
 }
@@ -76,12 +84,14 @@ void engine::handle_events(worker& by) noexcept {
   while (has_idle_events()) {
     const std::unique_lock turn(event_order_, std::try_to_lock);
     if (!turn) break;
+    attends_to_events_.store(true);
     while (const auto applied = take_applied()) {
       call_back(by, *applied);
       events_.finish();
       some = true;
       if (auto* counts = by.statistics()) counts->events.add();
     }
+    attends_to_events_.store(false);
   }
   if (some) waiting_.make_due();
 }
@@ -99,6 +109,7 @@ std::optional<engine::applied_event> engine::take_applied() noexcept {
 // With the control lock held, by whoever looks at tables: who caused an event has gone on since it
 // was read, and may have mapped, served or ended something else there.
 void engine::apply_events() noexcept {
+  if (is_gated_) gate_.wait_for_writer();  // its events were read, and are not queued yet
   while (const auto queued = events_.pop()) {
     try {
       apply_event(*queued);
@@ -125,10 +136,20 @@ void engine::apply_event(const queued_event& queued) {
     applied_.push_back({queued, {}, nullptr});
 }
 
+namespace {
+
+// A successor hears nothing of what was read before it.
+bool hears_events(const served_range& range) noexcept {
+  const auto phase = range.phase.load(std::memory_order_seq_cst);
+  return phase == served_range::state::open || phase == served_range::state::handed_over;
+}
+
+}  // namespace
+
 // Runs a callback of `range` unless the range is ending, which then waits for it.
 void engine::tell(worker& by, served_range& range, auto&& call) noexcept {
   by.slot().current.store(&range, std::memory_order_seq_cst);
-  if (range.phase.load(std::memory_order_seq_cst) == served_range::state::open) {
+  if (hears_events(range)) {
     try {
       call(range.client);
     } catch (...) {
@@ -171,8 +192,7 @@ void engine::call_back(worker& by, const applied_event& applied) noexcept {
   const auto& space = applied.child ? *applied.child : *applied.queued.space;
   const auto told_before = [&](const auto& until) {
     return std::any_of(applied.clients.begin(), until, [&](const auto& other) {
-      return other->client.object == (*until)->client.object &&
-             other->phase.load() == served_range::state::open;
+      return other->client.object == (*until)->client.object && hears_events(*other);
     });
   };
   for (auto range = applied.clients.begin(); range != applied.clients.end(); ++range)
@@ -185,7 +205,12 @@ void engine::apply_touch(const queued_event& queued, const Event& seen, page_ran
   address_space& space = *queued.space;
   auto clients = touched_ranges(*space.current, touched);
   if constexpr (requires(range_table & table) { table.apply(seen); }) {
-    change_table(space, [&](range_table& table) { table.apply(seen); });
+    change_table(space, [&](range_table& table) {
+      if constexpr (std::is_same_v<Event, remap_event>)
+        table.apply(seen, space.features.has(feature::event_unmap));
+      else
+        table.apply(seen);
+    });
     // The kernel wakes nobody who waits where memory was unmapped or moved away.
     static_cast<void>(space.on.wake(touched));
     // What moved away from its end is ended where it is now.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The way of a fault from its message to its answer.
 #include <cerrno>
-#include <string>
 #include <system_error>
 
 #include "engine.hpp"
@@ -12,9 +11,10 @@
 namespace uffd::detail {
 namespace {
 
-constexpr std::int64_t first_delay = 50'000;             // nanoseconds
-constexpr std::int64_t longest_delay = 10'000'000;       // nanoseconds
-constexpr std::uint32_t last_stranger_attempt = 256;     // two and a half seconds
+constexpr std::int64_t first_delay = 50'000;          // nanoseconds
+constexpr std::int64_t longest_delay = 10'000'000;    // nanoseconds
+constexpr std::uint32_t last_stranger_attempt = 256;  // two and a half seconds
+constexpr std::uint32_t failing_stranger = last_stranger_attempt + 2;
 constexpr std::int64_t stranger_memory = 1'000'000'000;  // nanoseconds
 
 std::int64_t delay_after(std::uint32_t attempts) noexcept {
@@ -42,7 +42,8 @@ void engine::dispatch(worker& by, pending_fault& pending, std::uint32_t attempts
   pending.generation = gate_.generation();
   if (has_queued_events()) [[unlikely]] {
     handle_events(by);
-    if (has_queued_events()) return wait_for_later(by, pending, first_delay, attempts);
+    // Due at once when the events are handled.
+    if (has_queued_events()) return wait_for_later(by, pending, longest_delay, attempts);
   }
   const auto* piece =
       pending.space->table.load(std::memory_order_seq_cst)->find(pending.event.address);
@@ -101,12 +102,12 @@ void engine::settle(worker& by, const pending_fault& pending, fault& raised, res
     case state::failed:
       break;
   }
-  record_error(std::make_exception_ptr(
-      std::system_error(answer.error(), "serving the page fault at " + to_string(raised.page()) +
-                                            ", offset " + std::to_string(raised.offset()))));
+  record_failure("serving the page fault", answer.error(), raised.page(), raised.offset());
   const auto closed = fail_closed(pending.space->on, pending.event, raised.page(), raised.region());
   if (closed.kind() == state::retry)
     wait_for_later(by, pending, delay_after(attempts), attempts + 1);
+  else if (closed.kind() == state::failed)
+    static_cast<void>(pending.space->on.wake(raised.page()));
 }
 
 resolution engine::fail_closed(const handle& on, const page_fault& event, page_range page,
@@ -154,6 +155,7 @@ void engine::retry_waiting(worker& by) noexcept {
   while (auto waiting = waiting_.take(now)) {
     pending_fault pending{waiting->event, waiting->space.get(), 0, now};
     dispatch(by, pending, waiting->attempts);
+    if (is_stopping()) close_once();
   }
 }
 
@@ -169,7 +171,7 @@ void engine::wake_waiting() noexcept {
 // serve().
 void engine::dispatch_stranger(worker& by, const pending_fault& pending,
                                std::uint32_t attempts) noexcept {
-  const auto page = page_at(pending.event.address, page_size());
+  if (attempts == failing_stranger) return fail_stranger(pending);
   if (attempts > last_stranger_attempt) return;
   if (attempts == 0 && by.statistics() != nullptr) by.statistics()->strangers.add();
   const bool is_last = attempts == last_stranger_attempt;
@@ -178,29 +180,44 @@ void engine::dispatch_stranger(worker& by, const pending_fault& pending,
   if (!is_closed())
     added = waiting_.add({pending.space->shared_from_this(), pending.event, due, attempts + 1});
   if (!added.is_new) {
-    if (added.attempts > last_stranger_attempt) fail_stranger(pending, page);
+    if (added.attempts > last_stranger_attempt) fail_stranger(pending);
   } else if (attempts == 0 || is_last || !added.waits) {
-    static_cast<void>(pending.space->on.wake(page));
+    static_cast<void>(pending.space->on.wake(page_at(pending.event.address, page_size())));
   }
 }
 
-void engine::fail_stranger(const pending_fault& pending, page_range page) noexcept {
-  record_error(std::make_exception_ptr(
-      std::system_error(std::make_error_code(std::errc::bad_address),
-                        "a page fault outside every served range, at " + to_string(page))));
-  if (pending.event.kind() == fault_kind::write_protect) {
-    static_cast<void>(resolve::unprotect(pending.space->on, page));
-    return;
-  }
-  // Its page size is unknown: EINVAL says that it is larger.
+namespace {
+
+// Makes a page inaccessible whose region and page size are unknown.
+resolution close_stranger(const handle& on, const page_fault& event) noexcept {
+  const auto page = page_at(event.address, page_size());
+  if (event.kind() == fault_kind::write_protect) return resolve::unprotect(on, page);
+  if (event.kind() == fault_kind::read_write_protect)
+    return resolution_of(on.read_write_unprotect(page).number);
+  // EINVAL says that its page is larger.
   constexpr std::size_t largest = std::size_t{1} << 30;
   for (std::size_t size = page.size(); size <= largest; size *= 2) {
-    const auto answer = resolve::poison(pending.space->on, page_at(page.begin(), size), size);
-    if (answer.error() != std::errc::invalid_argument) return;
+    const auto answer = resolve::poison(on, page_at(event.address, size), size);
+    if (answer.kind() != resolution::state::failed) return answer;
+    if (answer.error() != std::errc::invalid_argument) break;
   }
-  if (!protect_from_access(pending.space->on, page, page.size()))
+  if (!protect_from_access(on, page, page.size()))
     end_process("a page that nobody serves can be neither poisoned nor protected");
-  static_cast<void>(pending.space->on.wake(page));
+  static_cast<void>(on.wake(page));
+  return resolution::resolved();
+}
+
+}  // namespace
+
+void engine::fail_stranger(const pending_fault& pending) noexcept {
+  const auto page = page_at(pending.event.address, page_size());
+  record_failure("a page fault outside every served range",
+                 std::make_error_code(std::errc::bad_address), page, 0);
+  const auto answer = close_stranger(pending.space->on, pending.event);
+  if (answer.kind() == resolution::state::retry)
+    add_waiting(pending, monotonic_nanoseconds() + longest_delay, failing_stranger);
+  else if (answer.kind() == resolution::state::failed)
+    static_cast<void>(pending.space->on.wake(page));
 }
 
 }  // namespace uffd::detail

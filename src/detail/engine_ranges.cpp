@@ -20,7 +20,10 @@ void engine::list(const std::shared_ptr<served_range>& range, address_space& spa
   const std::lock_guard lock(control_);
   apply_events();
   if (stop_requested_.load()) throw_errno(ECANCELED, "serve: the handler has stopped");
-  change_table(space, [&](range_table& table) { table.insert(range->info.range, range.get()); });
+  ranges_.reserve(ranges_.size() + 1);  // nothing may fail once readers see the table
+  change_table(space, [&](range_table& table) {
+    table.insert(range->info.range, range.get(), range->info.offset);
+  });
   ranges_.push_back(range);
 }
 
@@ -58,7 +61,7 @@ void engine::open_range(served_range& range) {
   range.info.ioctls = on().register_range(range.info.range, range.info.modes);
   const std::lock_guard lock(control_);
   if (closing_.load()) {
-    close_range(on(), range.info, close_policy::inaccessible);
+    close_range(on(), range.info, close_policy::leave_zero);  // it never was served
     throw_errno(ECANCELED, "serve: the handler has stopped");
   }
   range.phase.store(served_range::state::open, std::memory_order_seq_cst);
@@ -83,9 +86,24 @@ served_region engine::serve(page_range where, std::optional<mapping> memory, cal
   return {shared_from_this(), range};
 }
 
+namespace {
+
+// Only who registered was told. What may not be there is refused when it is tried.
+flags<range_ioctl> offered_ioctls(flags<feature> features, const region_info& registered) {
+  flags<range_ioctl> offered = range_ioctl::wake | range_ioctl::copy | range_ioctl::poison;
+  if (registered.page_size == page_size()) offered |= range_ioctl::zeropage;
+  if (registered.modes.has(register_mode::write_protect)) offered |= range_ioctl::write_protect;
+  if (registered.modes.has(register_mode::minor)) offered |= range_ioctl::continue_;
+  if (features.has(feature::move)) offered |= range_ioctl::move;
+  return offered;
+}
+
+}  // namespace
+
 void engine::serve_registered_in(address_space& space, const region_info& registered) {
   const auto range = std::make_shared<served_range>();
   range->info = registered;
+  if (registered.ioctls.empty()) range->info.ioctls = offered_ioctls(on().features(), registered);
   check_serve(client_, registered);
   range->client = client_;
   range->phase.store(served_range::state::open);
@@ -96,12 +114,13 @@ void engine::serve_registered(const region_info& registered) {
   serve_registered_in(*own_, registered);
 }
 
-void engine::take_over(const std::vector<region_info>& regions, std::vector<handed_over> children) {
+void engine::take_over(const std::vector<region_info>& regions,
+                       const std::vector<handed_over>& children) {
   for (const auto& registered : regions) serve_registered_in(*own_, registered);
   if (!children.empty() && !follows_forks_)
     throw_errno(EINVAL, "fault handler: children were handed over, but forks are not followed");
-  for (auto& child : children) {
-    const auto space = add_child(std::move(child.on), std::make_shared<range_table>());
+  for (const auto& child : children) {
+    const auto space = add_child(handle_access::share(child.on), std::make_shared<range_table>());
     for (const auto& registered : child.regions) serve_registered_in(*space, registered);
   }
 }
@@ -139,20 +158,31 @@ void engine::close_owned(served_range& range) noexcept {
   });
 }
 
+// A child that was copied before its parent's registration ended must find the range in the table,
+// where it is closed too. The probe is nowhere registered, but EAGAIN comes first.
+void engine::wait_for_forks_under_way() const noexcept {
+  patience left;
+  while (has_standby_ && probe_ && on().continue_(probe_->range()).error() == condition::retry &&
+         left.wait()) {
+  }
+}
+
 void engine::end_range(served_range& range) noexcept {
   if (in_child()) return;
-  const auto before = range.phase.exchange(served_range::state::closing);
+  auto before = served_range::state::open;
+  range.phase.compare_exchange_strong(before, served_range::state::closing);
   wait_for_callbacks(range);
+  // Left for whoever takes over.
+  if (before == served_range::state::handed_over && !range.memory) return;
   {
     const std::lock_guard lock(control_);
     apply_events();
     if (range.memory)
       close_owned(range);
-    else if (before != served_range::state::handed_over)
-      close_everywhere(range, range.on_end);
     else
-      range.phase.store(before);  // still registered: whoever answers later must wake
+      close_everywhere(range, range.on_end);
   }
+  wait_for_forks_under_way();
   unlist(range);
   range.memory.reset();
 }
@@ -190,19 +220,24 @@ void engine::release_clients() noexcept {
 handed_over engine::hand_over() {
   const std::lock_guard lock(control_);
   apply_events();
-  std::vector<handed_over> spaces;
-  for_each_space([&](const address_space& space) {
-    handed_over one{handle_access::share(space.on), {}, {}};
+  const auto of_space = [](const address_space& space) {
+    handed_over one(handle_access::share(space.on));
     for (const auto& piece : space.current->entries()) {
       one.regions.push_back(static_cast<const served_range*>(piece.client)->info);
       one.regions.back().range = piece.range;
+      one.regions.back().offset = piece.offset;
     }
-    spaces.push_back(std::move(one));
-  });
-  handed_over all = std::move(spaces.front());
-  all.children.assign(std::make_move_iterator(spaces.begin() + 1),
-                      std::make_move_iterator(spaces.end()));
+    return one;
+  };
+  handed_over all = of_space(*own_);
+  for (const auto& child : child_spaces_) all.children.push_back(of_space(*child));
   return all;
+}
+
+void engine::close_abandoned() noexcept {
+  const std::lock_guard lock(control_);
+  apply_events();
+  for (const auto& range : ranges_) close_everywhere(*range, close_policy::inaccessible);
 }
 
 }  // namespace uffd::detail

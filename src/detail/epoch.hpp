@@ -22,9 +22,15 @@ struct alignas(128) reader_slot {
   std::atomic<std::uint64_t> epoch{0};                // 0: outside
   std::atomic<std::uint64_t> turns{0};                // how often it entered
   std::atomic<const served_range*> current{nullptr};  // the range whose callback it runs
+  std::atomic<bool> runs{false};                      // its thread serves
 };
 
 class epoch {
+  struct retired {
+    std::uint64_t epoch = 0;
+    std::shared_ptr<const void> object;
+  };
+
  public:
   explicit epoch(std::size_t readers) : slots_(readers) {}
 
@@ -33,16 +39,27 @@ class epoch {
 
   void enter(reader_slot& slot) noexcept {
     slot.turns.store(slot.turns.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-    slot.epoch.store(now_.load(std::memory_order_relaxed), std::memory_order_seq_cst);
+    slot.epoch.store(now_.load(std::memory_order_acquire), std::memory_order_seq_cst);
   }
   void leave(reader_slot& slot) noexcept { slot.epoch.store(0, std::memory_order_release); }
 
+  // A place for what will be retired: whoever publishes a change must not fail after it.
+  class place {
+   public:
+    place() : item_(1) {}
+
+   private:
+    friend class epoch;
+    std::list<retired> item_;
+  };
   // Keeps `object`, which new readers can't find any more, for those that found it before.
-  void retire(std::shared_ptr<const void> object) {
+  void retire(place where, std::shared_ptr<const void> object) noexcept {
     const std::lock_guard lock(mutex_);
-    retired_.push_back({now_.fetch_add(1, std::memory_order_seq_cst), std::move(object)});
+    where.item_.front() = {now_.fetch_add(1, std::memory_order_seq_cst), std::move(object)};
+    retired_.splice(retired_.end(), where.item_);
     waiting_.store(true, std::memory_order_relaxed);
   }
+  void retire(std::shared_ptr<const void> object) { retire(place(), std::move(object)); }
 
   bool has_retired() const noexcept { return waiting_.load(std::memory_order_relaxed); }
 
@@ -60,11 +77,6 @@ class epoch {
   }
 
  private:
-  struct retired {
-    std::uint64_t epoch;
-    std::shared_ptr<const void> object;
-  };
-
   std::uint64_t oldest_reader(const reader_slot* self) const noexcept {
     std::uint64_t oldest = ~std::uint64_t{0};
     for (const reader_slot& slot : slots_) {

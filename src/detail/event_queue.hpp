@@ -27,10 +27,9 @@ class event_queue {
   // Events that were read and whose handling has not ended.
   std::size_t unfinished() const noexcept { return unfinished_.load(std::memory_order_seq_cst); }
 
-  // Whether so many can be pushed.
+  // Whether so many can be pushed; those that were popped count until they are handled.
   bool has_room_for(std::size_t events) const noexcept {
-    const std::lock_guard lock(mutex_);
-    return ring_.size() - count_ >= events;
+    return unfinished() + events <= ring_.size();
   }
 
   // False if the ring is full.

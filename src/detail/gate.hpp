@@ -39,6 +39,12 @@ class gate {
     state_.notify_all();
   }
 
+  // Returns once nobody holds the gate alone who held it at the call.
+  void wait_for_writer() noexcept {
+    lock_shared();
+    unlock_shared();
+  }
+
   // With the gate held alone: what `range` held is outdated.
   void record(const address_space* space, page_range range) noexcept {
     const auto next = generation_.load(std::memory_order_relaxed) + 1;

@@ -28,7 +28,7 @@ standby::standby(engine& owner, std::size_t index)
       nudge_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       seen_turns_(index) {
   if (!nudge_) throw_errno(errno, "eventfd");
-  engine_.add_nudge(nudge_.get());
+  engine_.expect_standby();
 }
 
 void standby::run() noexcept {
@@ -73,13 +73,14 @@ bool standby::all_idle() const noexcept {
   return true;
 }
 
-// What the workers did since the last look. Busy: every one is inside a turn; stuck: inside the
-// turn that it was in then.
+// What the workers that run did since the last look. Busy: every one is inside a turn; stuck:
+// inside the turn that it was in then.
 standby::sighting standby::look_at_workers() noexcept {
   bool busy = true;
   bool moved = false;
   for (std::size_t i = 0; i < seen_turns_.size(); ++i) {
     const reader_slot& slot = engine_.readers().slot(i);
+    if (!slot.runs.load(std::memory_order_acquire)) continue;
     const auto turns = slot.turns.load(std::memory_order_relaxed);
     moved = moved || turns != std::exchange(seen_turns_[i], turns);
     busy = busy && slot.epoch.load(std::memory_order_seq_cst) != 0;

@@ -45,7 +45,7 @@ class waiting_faults {
   };
 
   // The same address with the same cause waits only once, then for the earlier of both times and
-  // with the attempts of the former.
+  // with the greater number of attempts.
   added add(waiting_fault fault) noexcept {
     const std::lock_guard lock(mutex_);
     for (waiting_fault& item : items_) {
@@ -53,6 +53,7 @@ class waiting_faults {
           item.event.cause != fault.event.cause)
         continue;
       item.due = std::min(item.due, fault.due);
+      item.attempts = std::max(item.attempts, fault.attempts);
       publish();
       return {true, false, item.attempts};
     }

@@ -54,6 +54,7 @@ const reader_slot* worker::current_slot() noexcept { return slot_of_this_thread;
 // Flattened: one fault is a few hundred instructions, of which calls would be a fifth.
 [[gnu::flatten]] void worker::run() noexcept {
   slot_of_this_thread = &slot_;
+  slot_.runs.store(true, std::memory_order_release);
   for (;;) {
     const bool quiet = engine_.is_quiet();
     if (!quiet && engine_.is_closed()) break;  // what is closed is stopping, and not quiet
@@ -63,6 +64,7 @@ const reader_slot* worker::current_slot() noexcept { return slot_of_this_thread;
   }
   finish();
   slot_of_this_thread = nullptr;
+  slot_.runs.store(false, std::memory_order_release);
 }
 
 void worker::dispatch_once() noexcept {
@@ -73,25 +75,34 @@ void worker::dispatch_once() noexcept {
 }
 
 void worker::take_in() noexcept {
-  const timespec at_once{0, 0};
-  while (call_poll(entries_.data(), 1, &at_once) > 0 && entries_[0].revents == POLLIN)
+  const auto fruitless = engine_.fruitless_reads();
+  while (can_read_now() && engine_.fruitless_reads() == fruitless)
     for (const uapi::message& raw : engine_.read(engine_.own_space(), messages_))
       engine_.add_waiting({decode_fault(raw, engine_.own_space().features), &engine_.own_space()},
                           0, 0);
 }
 
-// Nothing is registered any more, so what can still be read are events that somebody waits for.
-[[gnu::cold, gnu::noinline]] void worker::finish() noexcept {
+bool worker::can_read_now() noexcept {
   const timespec at_once{0, 0};
-  while (!engine_.hands_over() && call_poll(entries_.data(), 1, &at_once) > 0 &&
-         entries_[0].revents == POLLIN)
+  return call_poll(entries_.data(), 1, &at_once) > 0 && entries_[0].revents == POLLIN;
+}
+
+// Nothing is registered any more, so what can still be read are events that somebody waits for.
+// What can't be read for long (EMFILE) is released when the descriptor closes.
+[[gnu::cold, gnu::noinline]] void worker::finish() noexcept {
+  constexpr std::size_t most_fruitless = 100;
+  const auto fruitless = engine_.fruitless_reads();
+  while (!engine_.hands_over() && can_read_now() &&
+         engine_.fruitless_reads() - fruitless < most_fruitless)
     turn({true, false, false}, false);
+  engine_.readers().enter(slot_);  // the standby shall see it if a callback gets stuck
   if (engine_.has_queued_events()) engine_.handle_events(*this);
   engine_.wake_waiting();
+  engine_.readers().leave(slot_);
 }
 
 std::int64_t worker::wait_limit() const noexcept {
-  if (engine_.has_idle_events()) return 0;
+  if (engine_.has_idle_events() && !engine_.attends_to_events()) return 0;
   std::int64_t limit = no_limit;
   if (engine_.has_waiting())
     limit = std::max<std::int64_t>(0, engine_.next_retry() - monotonic_nanoseconds());
@@ -157,6 +168,8 @@ void worker::read(address_space& space) noexcept {
   for (const uapi::message& raw : faults) {
     pending_fault pending{decode_fault(raw, space.features), &space, 0, read_at};
     engine_.dispatch(*this, pending);
+    if (engine_.is_stopping()) [[unlikely]]
+      engine_.close_once();
   }
 }
 

@@ -66,6 +66,7 @@ class worker {
   readiness wait(bool quiet) noexcept;
   readiness wait_for_chores() noexcept;
   readiness look(nfds_t count, int ready) noexcept;
+  bool can_read_now() noexcept;
   void turn(readiness ready, bool quiet) noexcept;
   void do_chores(bool children_ready) noexcept;
   void sweep() noexcept;

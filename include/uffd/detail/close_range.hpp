@@ -25,7 +25,7 @@ namespace uffd::detail {
 }
 
 // An unread event makes every ioctl answer EAGAIN until whoever reads events has read it; forking a
-// large process lasts too. Waits longer each time, five seconds in all for one registration.
+// large process lasts too. Waits longer each time, five seconds in all.
 class patience {
  public:
   bool wait() noexcept {
@@ -68,6 +68,12 @@ int do_everywhere(page_range range, std::size_t page, patience& left,
   return 0;
 }
 
+// mprotect() answers ENOMEM for what isn't mapped and where a process has too many mappings.
+inline bool is_mapped(std::uintptr_t page) noexcept {
+  unsigned char ignored = 0;
+  return ::mincore(reinterpret_cast<void*>(page), 1, &ignored) == 0 || errno != ENOMEM;
+}
+
 // False if it can't be done. Memory that isn't mapped any more needs no protection, but ends a
 // mprotect() of what follows it.
 inline bool protect_from_access(const handle& on, page_range range, std::size_t page) noexcept {
@@ -78,7 +84,7 @@ inline bool protect_from_access(const handle& on, page_range range, std::size_t 
   if (protect(range)) return true;
   if (errno != ENOMEM) return false;
   for (auto position = range.begin(); position < range.end(); position += page)
-    if (!protect({position, page}) && errno != ENOMEM) return false;
+    if (!protect({position, page}) && (errno != ENOMEM || is_mapped(position))) return false;
   return true;
 }
 
@@ -90,6 +96,8 @@ inline void close_missing(const handle& on, page_range range, const region_info&
     number = do_everywhere(range, info.page_size, left,
                            [&](page_range part) { return on.poison(part, wake_mode::dont_wake); });
   if (number == 0 || number == ESRCH || protect_from_access(on, range, info.page_size)) return;
+  // One mapping may be left where there is no room for two.
+  if (protect_from_access(on, info.range, info.page_size)) return;
   end_process("missing pages can be neither poisoned nor protected");
 }
 
@@ -108,6 +116,14 @@ inline void make_missing_inaccessible(const handle& on, const region_info& info)
   if (!can_tell || for_each_hole(info.range, close) != 0) close(info.range);
 }
 
+// EINVAL: something was mapped into the range that can't be registered, and the rest still is.
+inline void unregister_all(const handle& on, page_range range, std::size_t page) noexcept {
+  if (on.unregister(range).number != EINVAL || range.size() <= page) return;
+  const auto half = align_down(range.size() / 2 + page - 1, page);
+  unregister_all(on, {range.begin(), half}, page);
+  unregister_all(on, {range.begin() + half, range.size() - half}, page);
+}
+
 // Ends the registration of `info.range` by `policy`. Tolerates memory that was unmapped and a
 // process that is gone; does nothing in a forked child.
 inline void close_range(const handle& on, const region_info& info, close_policy policy) noexcept {
@@ -115,7 +131,7 @@ inline void close_range(const handle& on, const region_info& info, close_policy 
   if (!state || state->refusal() != 0) return;
   const bool can_miss = info.modes.has_any(register_mode::missing | register_mode::minor);
   if (policy == close_policy::inaccessible && can_miss) make_missing_inaccessible(on, info);
-  static_cast<void>(on.unregister(info.range));
+  unregister_all(on, info.range, info.page_size);
 }
 
 }  // namespace uffd::detail

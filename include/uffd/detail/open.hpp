@@ -104,6 +104,9 @@ inline flags<feature> negotiate(int descriptor, const open_options& options) {
   if (const auto lacking = options.required - offered; !lacking.empty())
     throw_errno(EINVAL, "UFFDIO_API: this kernel lacks the required " + to_string(lacking));
   auto wanted = options.required | (options.optional & offered);
+  // The kernel refuses the second without the first.
+  if (!wanted.has(feature::rwp) && !options.required.has(feature::rwp_async))
+    wanted -= feature::rwp_async;
   flags<feature> ignored;
   int result = negotiate(descriptor, wanted, ignored);
   if (result == -EPERM && wanted.has(feature::event_fork)) {

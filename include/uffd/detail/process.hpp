@@ -9,7 +9,6 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <mutex>
 #include <new>
 #include <system_error>
 
@@ -25,13 +24,16 @@ class process_mark {
 
   // Throws std::system_error if no such page can be had.
   static process_mark here() {
-    static std::mutex mutex;
-    static counter* page = make_page();
-    static std::uint64_t last_generation = 0;
-    const std::lock_guard lock(mutex);
-    if (page->load(std::memory_order_relaxed) == 0)
-      page->store(++last_generation, std::memory_order_relaxed);
-    return {page, page->load(std::memory_order_relaxed)};
+    // No lock: a fork could leave it locked in the child.
+    static counter* const page = make_page();
+    static counter last_generation{0};
+    std::uint64_t generation = page->load(std::memory_order_relaxed);
+    if (generation == 0) {
+      const auto next = last_generation.fetch_add(1, std::memory_order_relaxed) + 1;
+      if (page->compare_exchange_strong(generation, next, std::memory_order_relaxed))
+        generation = next;
+    }
+    return {page, generation};
   }
 
   bool in_child() const noexcept { return page_->load(std::memory_order_relaxed) != generation_; }

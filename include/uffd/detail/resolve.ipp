@@ -6,32 +6,40 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstdint>
+#include <optional>
 
 #include "uffd/unique_fd.hpp"
 
 namespace uffd {
 namespace detail {
 
-// Whether a page of this process is in memory, by /proc/self/pagemap; false where that can't tell.
-// A marker on a missing page looks like a swapped page there, and neither is present.
-inline bool page_is_present(std::uintptr_t address) noexcept {
+// What /proc/self/pagemap says of a page; nothing where it can't be asked.
+struct page_state {
+  bool present;
+  bool write_protected;
+};
+inline std::optional<page_state> state_of_page(const handle& on, std::uintptr_t address) noexcept {
+  if (on.foreign()) return std::nullopt;
   const unique_fd file(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
   std::uint64_t entry = 0;
   const auto position = static_cast<off_t>(address / page_size() * sizeof entry);
-  if (!file || ::pread(file.get(), &entry, sizeof entry, position) != sizeof entry) return false;
-  return (entry >> 63) != 0;
+  if (!file || ::pread(file.get(), &entry, sizeof entry, position) != sizeof entry)
+    return std::nullopt;
+  return page_state{(entry >> 63 & 1) != 0, (entry >> 57 & 1) != 0};
 }
 
-// Takes a write-protect marker off a missing page. False if none can have been in the way.
-inline bool take_marker_off(const handle& on, page_range page) noexcept {
-  if (!on.foreign() && page_is_present(page.begin())) return false;
-  return static_cast<bool>(on.write_unprotect(page, wake_mode::dont_wake));
-}
-
-// The page was there after all (swapped out, or another process's): it gets its mark back.
-inline int marked_again(const handle& on, page_range page, outcome second) noexcept {
-  if (second.number == EEXIST) static_cast<void>(on.write_protect(page));
-  return second.number;
+// Tries again what answered EEXIST, without the write-protect marker that may sit on a missing
+// page. The marker looks like a swapped page; if it was one, it gets its mark back.
+template <class Attempt>
+int attempt_without_marker(const handle& on, page_range page, Attempt&& attempt) noexcept {
+  const auto before = state_of_page(on, page.begin());
+  if (before && before->present) return EEXIST;
+  if (!on.write_unprotect(page, wake_mode::dont_wake)) return EEXIST;
+  const int number = attempt(page).number;
+  if (number != 0 && (!before || before->write_protected))
+    static_cast<void>(on.write_protect(page));
+  return number;
 }
 
 inline resolution resolution_of(int number) noexcept {
@@ -139,11 +147,9 @@ inline outcome clarified_move(const handle& on, page_range target, std::size_t p
     const page_range source(from.begin() + (target.begin() - to), target.size());
     return clarified_move(on, target, page, on.move(target.begin(), source, mode));
   };
-  return resolve_rest(on, all, page, clarified_move(on, all, page, first), attempt,
-                      [&](page_range occupied) {
-                        if (!take_marker_off(on, occupied)) return EEXIST;
-                        return attempt(occupied).number;
-                      });
+  return resolve_rest(
+      on, all, page, clarified_move(on, all, page, first), attempt,
+      [&](page_range occupied) { return attempt_without_marker(on, occupied, attempt); });
 }
 
 [[gnu::cold, gnu::noinline]] inline resolution continue_rest(const handle& on, page_range range,
@@ -158,12 +164,10 @@ inline outcome clarified_move(const handle& on, page_range target, std::size_t p
 [[gnu::cold, gnu::noinline]] inline resolution poison_rest(const handle& on, page_range range,
                                                            std::size_t page,
                                                            outcome first) noexcept {
-  return resolve_rest(
-      on, range, page, first, [&](page_range rest) { return on.poison(rest); },
-      [&](page_range occupied) {
-        if (!take_marker_off(on, occupied)) return EEXIST;
-        return marked_again(on, occupied, on.poison(occupied));
-      });
+  const auto attempt = [&](page_range target) { return on.poison(target); };
+  return resolve_rest(on, range, page, first, attempt, [&](page_range occupied) {
+    return attempt_without_marker(on, occupied, attempt);
+  });
 }
 
 }  // namespace detail
