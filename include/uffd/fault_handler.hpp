@@ -47,10 +47,14 @@ struct UFFDPP_EXPORT handed_over {
 /// Callbacks for faults run on any of the threads, several at once; callbacks for events one at a
 /// time, in the kernel's order, and before the faults that came after them. They may allocate,
 /// block on input and output, and serve further ranges; they must not touch memory that the same
-/// handler serves nor wait for a thread that may. The threads block all signals. What can't be
-/// served fails closed: a missing or minor page is poisoned, a write to a protected page goes
-/// through unrecorded; the first error is rethrown by join(). After a fork, the child must not use
-/// it; ending it there is safe.
+/// handler serves nor wait for a thread that may. The threads block all signals but those that a
+/// fault of their own raises (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS). After a fork, the
+/// child must not use the handler; ending it there is safe.
+///
+/// What can't be served fails closed: a missing or minor page is poisoned, or made inaccessible
+/// where the kernel can't poison; a write to a protected page goes through unrecorded. The first
+/// error is rethrown by join(). A fault outside every served range is woken first; if it keeps
+/// coming for about two and a half seconds, it fails closed too.
 ///
 /// Set-up throws std::system_error. Member functions may be called from any thread; one that was
 /// moved from may only be assigned to or end.
@@ -93,7 +97,7 @@ class UFFDPP_EXPORT fault_handler {
     return serve_by(range, detail::erase_callbacks(std::forward<H>(client)), options);
   }
   /// Serves what is registered on the handle already, by another process, say, until the handler
-  /// stops. A fault there that waits more than two seconds for this call fails closed.
+  /// stops. A fault there that waits for this call fails closed after about two and a half seconds.
   void serve_registered(const region_info& registered);
 
   /// Asks to stop, also from a callback, and returns at once.

@@ -11,6 +11,10 @@ namespace uffd {
 
 /// Counters of a fault handler since its start, taken while it runs: each is exact, all together
 /// are not of one instant. Counted only if asked for (fault_handler_options::statistics).
+///
+/// A fault outside every served range is a stranger: it is woken first, for its range may just have
+/// ended or be about to come; if it keeps coming for about two and a half seconds it fails closed.
+/// It is counted when it is read, not among `failed`.
 struct handler_statistics {
   std::uint64_t missing = 0;             ///< faults dispatched, by kind
   std::uint64_t minor = 0;               ///< "
@@ -21,7 +25,7 @@ struct handler_statistics {
   std::uint64_t gone = 0;                ///< outdated, or range or process gone
   std::uint64_t deferred = 0;            ///< handed to a deferred_fault
   std::uint64_t failed = 0;              ///< failed closed
-  std::uint64_t strangers = 0;           ///< outside every served range, woken
+  std::uint64_t strangers = 0;           ///< outside every served range: woken, failed if they last
   std::uint64_t dropped = 0;             ///< no room to park them; woken to come again
   std::uint64_t events = 0;              ///< fork, remap, remove, unmap
   std::uint64_t empty_reads = 0;         ///< another thread had read the message

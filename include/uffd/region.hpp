@@ -26,6 +26,11 @@ namespace uffd {
 /// (SIGSEGV). Then it unregisters and wakes. Memory that was unmapped and a process that is gone
 /// are tolerated. A region that ends in a forked child changes nothing there.
 ///
+/// Of private memory, missing is what is neither present nor swapped out. Of shared memory it is
+/// every page that this mapping has not mapped: also one that is in the page cache, written through
+/// another mapping, say, or that the kernel has swapped out since. It is poisoned in this mapping
+/// alone, its content stays. Where all that is needed lies in the page cache, call complete().
+///
 /// Move-only. Distinct regions may be used from distinct threads.
 class region {
  public:
