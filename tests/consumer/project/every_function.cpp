@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT
+// Names every function of the compiled library, so that one that a shared library hides does not
+// link. Nothing here runs but main().
+#include <uffd/uffd.hpp>
+
+#include <cstddef>
+#include <span>
+#include <system_error>
+#include <utility>
+
+namespace {
+template <class... Values>
+void use(Values&&... /*unused*/) {}
+}  // namespace
+
+// Not static: a compiler would leave out what nobody calls.
+uffd::resolution use_fault(uffd::fault& raised, std::span<const std::byte> bytes) {
+  const auto page = raised.page();
+  use(raised.space(), raised.on(), raised.block(1), raised.copy(page, bytes),
+      raised.copy_buffer(page, 1), raised.zeropage(page), raised.continue_(page), raised.move(page),
+      raised.unprotect(page), raised.poison());
+  auto later = raised.defer();
+  auto other = std::move(later);
+  later = std::move(other);
+  use(later.space(), later.copy(bytes), later.zeropage(), later.continue_(), later.move(page),
+      later.unprotect(), later.poison(), later.fail(std::error_code()));
+  return uffd::resolution::deferred();
+}
+
+uffd::resolution zeropage(uffd::fault& raised) { return raised.zeropage(); }
+
+void use_region(uffd::served_region region) {
+  auto other = std::move(region);
+  region = std::move(other);
+  use(region.info(), region.bytes());
+  region.complete();
+}
+
+void use_table(uffd::range_table& table, uffd::page_range range) {
+  table.insert(range, nullptr);
+  table.erase(range);
+  table.erase_client(nullptr);
+  table.apply(uffd::remap_event{});
+  table.apply(uffd::unmap_event{});
+}
+
+void use_handler(uffd::handle on, uffd::handed_over served, uffd::page_range range) {
+  uffd::fault_handler handler(zeropage);
+  uffd::fault_handler with_handle(std::move(on), zeropage);
+  uffd::fault_handler successor(std::move(served), zeropage);
+  uffd::fault_handler moved(std::move(handler));
+  handler = std::move(moved);
+  use_region(handler.serve(range));
+  use_region(handler.serve(uffd::mapping::anonymous(range.size())));
+  use_region(handler.serve(range, zeropage));
+  handler.serve_registered({});
+  use(handler.on(), handler.statistics(), handler.hand_over());
+  handler.request_stop();
+  handler.rethrow_error();
+  handler.join();
+}
+
+void use_loop(uffd::handle on, uffd::page_range range) {
+  uffd::fault_loop loop(zeropage);
+  uffd::fault_loop with_handle(std::move(on), zeropage);
+  uffd::fault_loop moved(std::move(loop));
+  loop = std::move(moved);
+  use_region(loop.serve(range));
+  use_region(loop.serve(uffd::mapping::anonymous(range.size())));
+  use(loop.fd(), loop.on(), loop.statistics());
+  loop.dispatch();
+  loop.rethrow_error();
+}
+
+int main() {}
