@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# From a fresh checkout to something that runs. Debian and Ubuntu: installs what is missing.
+# From a fresh checkout to something that runs. Where there is apt-get, it installs what is missing.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -13,6 +13,9 @@ usage: cmake/quickstart.sh demo|test|bench
   test     build and run the tests (preset dev)
   bench    build and run the benchmarks, write a report
   install  only install Debian packages that are missing
+
+Packages are those of Debian 12, Ubuntu 24.04 and newer.
+UFFDPP_WERROR=ON makes warnings errors in `test`.
 USAGE
 }
 
@@ -37,7 +40,20 @@ present() {
 }
 has_header() { echo "#include <$1>" | g++ -std=c++20 -fsyntax-only -x c++ -; }
 
+# needs PROGRAM OLDEST VERSION
+needs() {
+  [ "$(printf '%s\n' "$2" "$3" | sort -V | head -n 1)" = "$2" ] ||
+    fail "$1 $2 or newer is needed, as in Debian 12 and Ubuntu 24.04; $(command -v "$1") is $3"
+}
+# What is there is new enough. The project needs CMake 3.24, its presets 3.25.
+check_versions() {
+  ! command -v g++ >/dev/null || needs g++ 12 "$(g++ -dumpversion)"
+  ! command -v cmake >/dev/null ||
+    needs cmake 3.25 "$(cmake --version | sed -n 's/^cmake version \([0-9.]*\).*/\1/p')"
+}
+
 install() {
+  check_versions
   missing=
   for package in "$@"; do
     present "$package" || missing="$missing $package"
@@ -53,16 +69,12 @@ install() {
   fi
   say "installing$missing"
   $as_root apt-get update -qq </dev/null
-  # shellcheck disable=SC2086  # a list of words
-  $as_root env DEBIAN_FRONTEND=noninteractive \
-    apt-get install -y -qq --no-install-recommends $missing </dev/null >/dev/null
-}
-
-# The project needs CMake 3.24, its presets 3.25.
-check_cmake() {
-  version=$(cmake --version | sed -n 's/^cmake version \([0-9.]*\).*/\1/p')
-  oldest=$(printf '%s\n' 3.25 "$version" | sort -V | head -n 1)
-  [ "$oldest" = 3.25 ] || fail "CMake 3.25 or newer is needed, $(command -v cmake) is $version"
+  # Compiler and CMake come first: where they are too old, no more is installed.
+  for package in $missing; do
+    $as_root env DEBIAN_FRONTEND=noninteractive \
+      apt-get install -y -qq --no-install-recommends "$package" </dev/null >/dev/null
+    check_versions
+  done
 }
 
 # An optimised build of one part in build/$1, without what the part does not need.
@@ -80,7 +92,6 @@ tools='g++ cmake ninja-build libfmt-dev'
 case ${1-} in
   demo)
     install $tools libcli11-dev
-    check_cmake
     build demo -DUFFDPP_BUILD_EXAMPLES=ON
     cmake --build build/demo --target demand_paging
     say 'running build/demo/examples/demand_paging'
@@ -88,13 +99,14 @@ case ${1-} in
     ;;
   test)
     install $tools libgtest-dev libcli11-dev pkg-config
-    check_cmake
     say 'configuring, building and testing build/dev'
-    exec cmake --workflow --preset dev
+    # A newer compiler may warn of more: that must not stop who only tries the library.
+    cmake --preset dev -DUFFDPP_WERROR="${UFFDPP_WERROR:-OFF}"
+    cmake --build --preset dev
+    exec ctest --preset dev
     ;;
   bench)
-    install $tools libbenchmark-dev gnuplot-nox valgrind
-    check_cmake
+    install $tools libbenchmark-dev gnuplot-nox valgrind strace
     build bench -DUFFDPP_BUILD_BENCHMARKS=ON
     cmake --build build/bench
     say 'running bench/report.sh build/bench'
