@@ -79,7 +79,14 @@ candidate make(std::string name, const toucher_plan& plan, starter start) {
 }
 
 // The order that overhead_report.hpp and the thresholds below rely on.
-enum handler_kind : std::size_t { raw_loop, raw_again, library, library_own_handle, raw_unpinned };
+enum handler_kind : std::size_t {
+  raw_loop,
+  raw_again,
+  library,
+  library_own_handle,
+  raw_unpinned,  // this and the next with one handler per CPU only
+  raw_batched,
+};
 
 starter raw_starter(const placement& where, std::size_t messages) {
   return [=](const faulting_memory& memory) { return serve_by_raw(memory, where, messages); };
@@ -117,7 +124,9 @@ scenario per_cpu(const settings& set, unsigned threads) {
   const toucher_plan plan{threads, any_cpu, set.faults};
   scenario result{
       fmt::format("per_cpu_{}", threads),
-      fmt::format("One handler per CPU (the library's default), faulting threads: {}, unpinned",
+      fmt::format("One handler per CPU (the library's default), faulting threads: {}, unpinned\n\n"
+                  "`raw C` reads one message at a time: what one handler takes, the others can't "
+                  "serve meanwhile.",
                   threads),
       against_raw(plan, one_per_cpu(), nullptr)};
   auto& others = result.candidates;
@@ -126,23 +135,34 @@ scenario per_cpu(const settings& set, unsigned threads) {
   return result;
 }
 
+// The raw loop with one message a read or with 16, whichever is better here.
+handler_kind best_raw(const scenario& in, double measurement::*value) {
+  if (in.candidates.size() <= raw_batched) return raw_loop;
+  const double single = results_of(in.candidates[raw_loop], value).median;
+  const double batched = results_of(in.candidates[raw_batched], value).median;
+  const bool is_better = value == &measurement::p50 ? batched < single : batched > single;
+  return is_better ? raw_batched : raw_loop;
+}
+
 threshold compare(const scenario& in, const std::string& what, double measurement::*value,
-                  handler_kind over, double limit, handler_kind under = raw_loop) {
+                  handler_kind over, handler_kind under, double limit) {
   const auto& all = in.candidates;
-  return {what + ", " + in.name, ratios(all[over], all[under], value),
-          ratios(all[raw_again], all[raw_loop], value), limit, value == &measurement::p50};
+  return {fmt::format("{} over {}, {}", what, all[under].name, in.name),
+          ratios(all[over], all[under], value), ratios(all[raw_again], all[raw_loop], value), limit,
+          value == &measurement::p50};
 }
 
 std::vector<threshold> thresholds(const scenario& in) {
   std::vector<threshold> asked;
+  const auto p50 = &measurement::p50;
+  const auto speed = &measurement::faults_per_second;
   for (const auto kind : {library, library_own_handle})
-    asked.push_back(compare(in, in.candidates[kind].name + " p50", &measurement::p50, kind, 1.03));
-  if (in.name == "per_cpu_1" || in.name == "per_cpu_2")
     asked.push_back(
-        compare(in, "library faults/s", &measurement::faults_per_second, library, 0.95));
+        compare(in, in.candidates[kind].name + " p50", p50, kind, best_raw(in, p50), 1.03));
+  if (in.name == "per_cpu_1" || in.name == "per_cpu_2")
+    asked.push_back(compare(in, "library faults/s", speed, library, best_raw(in, speed), 0.95));
   if (in.name == "per_cpu_2")
-    asked.push_back(compare(in, "library over one unpinned raw C faults/s",
-                            &measurement::faults_per_second, library, 3, raw_unpinned));
+    asked.push_back(compare(in, "library faults/s", speed, library, raw_unpinned, 3));
   return asked;
 }
 

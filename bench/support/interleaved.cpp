@@ -4,17 +4,17 @@
 #include <algorithm>
 #include <cstddef>
 #include <numeric>
+#include <random>
 
 namespace uffd::bench {
 
 void interleave(std::vector<candidate>& candidates, unsigned turns,
                 const std::function<void()>& progress) {
   std::vector<std::size_t> order(candidates.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::mt19937 random;  // of the same seed in every run
   for (unsigned turn = 0; turn < turns; ++turn) {
-    std::iota(order.begin(), order.end(), std::size_t{0});
-    const auto shift = static_cast<std::ptrdiff_t>(turn / 2 % order.size());
-    std::rotate(order.begin(), order.begin() + shift, order.end());
-    if (turn % 2 != 0) std::reverse(order.begin(), order.end());
+    std::shuffle(order.begin(), order.end(), random);
     for (const std::size_t i : order) {
       candidates[i].results.push_back(candidates[i].run());
       progress();

@@ -27,8 +27,9 @@ struct candidate {
   std::vector<measurement> results;  // one for each turn
 };
 
-// Runs each candidate `turns` times: A B C, C B A, B C A, ...: each comes first and last equally
-// often, as far as the turns go. `progress` is called after each run.
+// Runs each candidate once in each of `turns` turns, which are shuffled: no two candidates are
+// always neighbours, so a machine that drifts widens all ratios alike. The order is the same in
+// every run. `progress` is called after each measurement.
 void interleave(std::vector<candidate>& candidates, unsigned turns,
                 const std::function<void()>& progress);
 
