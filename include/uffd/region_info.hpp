@@ -29,7 +29,7 @@ struct region_info {
 
 /// What the end of a registration leaves where pages are missing.
 enum class close_policy {
-  inaccessible,  ///< SIGBUS or SIGSEGV for whoever touches what was not served
+  inaccessible,  ///< SIGBUS or SIGSEGV for whoever touches what is missing (see uffd::region)
   leave_zero,    ///< the kernel's own way: zeroes
 };
 
