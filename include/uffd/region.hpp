@@ -29,7 +29,9 @@ namespace uffd {
 /// Of private memory, missing is what is neither present nor swapped out. Of shared memory it is
 /// every page that this mapping has not mapped: also one that is in the page cache, written through
 /// another mapping, say, or that the kernel has swapped out since. It is poisoned in this mapping
-/// alone, its content stays. Where all that is needed lies in the page cache, call complete().
+/// alone: its content stays, and a child forked later finds it, or zeroes where there is none, for
+/// children inherit the poison of private memory only. Where all that is needed lies in the page
+/// cache, call complete().
 ///
 /// Move-only. Distinct regions may be used from distinct threads.
 class region {
