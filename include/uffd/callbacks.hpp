@@ -17,9 +17,8 @@
 
 namespace uffd {
 
-/// Lambdas for several event types in one object: `overloaded{[](fault&) {...}, [](const
-/// remove_event&)
-/// {...}}`.
+/// Lambdas for several event types in one object:
+/// `overloaded{[](fault&) {...}, [](const remove_event&) {...}}`.
 template <class... F>
 struct overloaded : F... {
   using F::operator()...;

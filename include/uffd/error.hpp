@@ -15,8 +15,7 @@ namespace uffd {
 /// error: `if (outcome.error() == uffd::condition::retry)`.
 enum class condition {
   /// EAGAIN: the address space is changing (an event is unread, or was read a moment ago), or only
-  /// a
-  /// part was done. Read events and try again a little later.
+  /// a part was done. Read events and try again a little later.
   retry = 1,
   /// EEXIST: a page (or a marker) is there already. Nobody was woken.
   already_present,
