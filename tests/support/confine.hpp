@@ -12,12 +12,14 @@
 #include <unistd.h>
 
 #include <array>
+#include <bit>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <string>
 
 #include "support/forked.hpp"
+#include "uffd/detail/uapi.hpp"
 #include "uffd/support.hpp"
 
 namespace uffd::test {
@@ -35,18 +37,39 @@ inline bool become_nobody() {
   return ::prctl(PR_SET_DUMPABLE, 1) == 0;
 }
 
+template <std::size_t count>
+bool install_filter(std::array<sock_filter, count> program) {
+  const sock_fprog filter{count, program.data()};
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
 // Makes userfaultfd(2) answer `number`, as a container's seccomp profile does.
 inline bool refuse_system_call(int number) {
   constexpr std::uint32_t nr = offsetof(seccomp_data, nr);
-  std::array program{
-      sock_filter BPF_STMT(BPF_LD | BPF_W | BPF_ABS, nr),
-      sock_filter BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_userfaultfd, 0, 1),
-      sock_filter BPF_STMT(BPF_RET | BPF_K,
-                           SECCOMP_RET_ERRNO | (static_cast<std::uint32_t>(number) & 0xFFFF)),
-      sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
-  const sock_fprog filter{program.size(), program.data()};
-  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-         ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+  const auto refuse = SECCOMP_RET_ERRNO | (static_cast<std::uint32_t>(number) & 0xFFFF);
+  return install_filter(
+      std::array{sock_filter BPF_STMT(BPF_LD | BPF_W | BPF_ABS, nr),
+                 sock_filter BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_userfaultfd, 0, 1),
+                 sock_filter BPF_STMT(BPF_RET | BPF_K, refuse),
+                 sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)});
+}
+
+// The same, and for what the device is asked for: a filter sees no path, but the request. Whoever
+// has all capabilities and may open every file is refused as well.
+inline bool refuse_every_way(int number) {
+  constexpr std::uint32_t nr = offsetof(seccomp_data, nr);
+  constexpr std::uint32_t request =
+      offsetof(seccomp_data, args[1]) + (std::endian::native == std::endian::big ? 4 : 0);
+  const auto refuse = SECCOMP_RET_ERRNO | (static_cast<std::uint32_t>(number) & 0xFFFF);
+  return install_filter(
+      std::array{sock_filter BPF_STMT(BPF_LD | BPF_W | BPF_ABS, nr),
+                 sock_filter BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_userfaultfd, 3, 0),
+                 sock_filter BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 3),
+                 sock_filter BPF_STMT(BPF_LD | BPF_W | BPF_ABS, request),
+                 sock_filter BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, uapi::request::device_new, 0, 1),
+                 sock_filter BPF_STMT(BPF_RET | BPF_K, refuse),
+                 sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)});
 }
 
 // Takes /dev/userfaultfd away: an empty /dev, seen by this process alone.
