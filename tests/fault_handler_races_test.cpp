@@ -45,6 +45,7 @@ TEST(fault_handler_races, serving_an_address_anew_while_its_unmap_is_queued_serv
   const test::memory other(test::memory_kind::anonymous, 1);
   const auto served_other = handler.serve(other.range(), {.tag = 1});
   const test::memory memory(test::memory_kind::anonymous, 2);
+  const test::fence fenced(memory.range());
   std::optional<served_region> before(handler.serve(memory.range(), {.tag = 2}));
 
   ASSERT_EQ(::madvise(other.bytes().data(), other.size(), MADV_DONTNEED), 0);
@@ -52,8 +53,9 @@ TEST(fault_handler_races, serving_an_address_anew_while_its_unmap_is_queued_serv
   ASSERT_EQ(::munmap(memory.bytes().data(), memory.size()), 0);
   before.reset();
   ASSERT_NE(::mmap(memory.bytes().data(), memory.size(), PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
-            MAP_FAILED);
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0),
+            MAP_FAILED)
+      << "the place was taken meanwhile";
   const auto after = handler.serve(memory.range(), {.tag = 3});
   callbacks.let_go_.set();
   EXPECT_EQ(test::toucher(memory.at(1)).saw(), test::shows(3));
@@ -91,34 +93,6 @@ TEST(fault_handler_races, forking_against_a_stop_hangs_nobody) {
   }
   over = true;
   forker.join();
-}
-
-TEST(fault_handler_races, a_region_with_marks_on_missing_pages_ends_inaccessible_behind_a_hole) {
-  UFFDPP_REQUIRE(test::kernel_has(feature::wp_unpopulated | feature::poison));
-  const auto on = handle::open({.required = feature::wp_unpopulated});
-  const test::memory memory(test::memory_kind::anonymous, 4);
-  {
-    const region ending(on, memory.range(), register_mode::missing | register_mode::write_protect);
-    ASSERT_TRUE(on.write_protect(memory.range()));
-    ASSERT_NE(::mmap(memory.bytes().data() + memory.page_size(), memory.page_size(),
-                     PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
-              MAP_FAILED);
-  }
-  EXPECT_EQ(test::look(memory.at(0)), test::takes_sigbus);
-  EXPECT_EQ(test::look(memory.at(1)), test::shows(0)) << "somebody else's memory";
-  EXPECT_EQ(test::look(memory.at(2)), test::takes_sigbus);
-  EXPECT_EQ(test::look(memory.at(3)), test::takes_sigbus);
-}
-
-TEST(fault_handler_races, a_loop_in_a_forked_child_takes_none_of_the_parents_faults) {
-  fault_loop loop(test::fill_by_offset(), {.forks = fork_policy::not_inherited});
-  const test::memory memory(test::memory_kind::anonymous, 1);
-  const auto region = loop.serve(memory.range());
-  test::toucher reader(memory.begin());
-  ASSERT_TRUE(reader.waits());
-  EXPECT_EQ(test::in_child([&] { loop.dispatch(); }), test::exits_with(0));
-  loop.dispatch();
-  EXPECT_EQ(reader.saw(), test::shows(1));
 }
 
 }  // namespace

@@ -115,7 +115,7 @@ TEST(handle_of_unmapped_memory, hears_of_the_unmap_and_wakes_the_waiter) {
   test::toucher reader(range.begin());
   ASSERT_TRUE(test::next_fault(on));
   test::background unmapper([&] { gone.reset(); });
-  EXPECT_TRUE(unmapper.blocks());
+  EXPECT_TRUE(unmapper.blocks(test::waits_for_reader));
   const auto unmapped = test::next<unmap_event>(on);
   ASSERT_TRUE(unmapped);
   EXPECT_EQ(unmapped->range, range);

@@ -51,7 +51,7 @@ TEST_F(message_events, madvise_is_a_remove_event_and_waits_until_it_is_read) {
   test::background remover(
       [&] { ::madvise(memory_.bytes().data() + page_size(), 2 * page_size(), MADV_DONTNEED); });
   ASSERT_TRUE(test::readable(on_->fd()));
-  EXPECT_TRUE(remover.blocks());
+  EXPECT_TRUE(remover.blocks(test::waits_for_reader));
   const auto removed = test::next<remove_event>(*on_);
   ASSERT_TRUE(removed);
   EXPECT_EQ(removed->range, memory_.page(1, 2));
@@ -113,10 +113,8 @@ TEST_F(message_events, mremap_that_moves_is_a_remap_event_and_an_unmap_event) {
 TEST_F(message_events, event_comes_before_the_fault_that_the_kernel_gives_first) {
   test::toucher reader(memory_.at(3));
   ASSERT_TRUE(test::readable(on_->fd()));
-  std::vector<event> events;
   test::background remover([&] { ::madvise(memory_.bytes().data(), page_size(), MADV_DONTNEED); });
-  ASSERT_TRUE(remover.blocks());
-  EXPECT_TRUE(reader.waits());
+  ASSERT_TRUE(remover.waits_for_reader());
   message_reader from(*on_);
   {
     const auto batch = from.read();

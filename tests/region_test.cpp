@@ -3,6 +3,7 @@
 #include "uffd/region.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <cstring>
 #include <optional>
@@ -153,6 +154,24 @@ TEST_P(region_on_memory, end_after_munmap_changes_nothing) {
   unmap();
   registered.reset();
   EXPECT_EQ(reader.saw(), test::takes_sigsegv);
+}
+
+TEST(region, end_makes_missing_pages_with_a_marker_inaccessible_behind_somebody_elses_memory_too) {
+  UFFDPP_REQUIRE(test::kernel_has(feature::wp_unpopulated | feature::poison));
+  UFFDPP_REQUIRE(test::pagemap_scan());
+  const auto on = handle::open({.required = feature::wp_unpopulated});
+  const test::memory memory(test::memory_kind::anonymous, 4);
+  {
+    const region ending(on, memory.range(), register_mode::missing | register_mode::write_protect);
+    ASSERT_TRUE(on.write_protect(memory.range()));
+    ASSERT_NE(::mmap(memory.bytes().data() + memory.page_size(), memory.page_size(),
+                     PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+              MAP_FAILED);
+  }
+  EXPECT_EQ(look(memory.at(0)), test::takes_sigbus);
+  EXPECT_EQ(look(memory.at(1)), shows(0)) << "somebody else's memory";
+  EXPECT_EQ(look(memory.at(2)), test::takes_sigbus);
+  EXPECT_EQ(look(memory.at(3)), test::takes_sigbus);
 }
 
 class region_on_shared_memory : public region_on_memory {

@@ -13,6 +13,8 @@
 #include <thread>
 #include <utility>
 
+#include "support/asleep.hpp"
+#include "support/awaited.hpp"
 #include "support/patience.hpp"
 #include "support/watchdog.hpp"
 
@@ -40,8 +42,15 @@ class background {
     std::unique_lock lock(mutex_);
     return changed_.wait_for(lock, limit, [this] { return finished_; });
   }
-  // True if the body doesn't return by itself within a moment.
-  bool blocks() { return !finishes(moment); }
+  // True if the body sleeps somewhere, and doesn't return by itself within a moment.
+  bool blocks() { return blocks(sleeps); }
+  // The same once `asleep(thread_id())`.
+  template <class Asleep>
+  bool blocks(Asleep asleep) {
+    return comes_to(asleep) && !finishes(moment);
+  }
+  // True once the body waits for an event to be read.
+  bool waits_for_reader() { return comes_to(test::waits_for_reader); }
 
   // The thread's id; waits until it has begun.
   pid_t thread_id() {
@@ -51,6 +60,18 @@ class background {
   }
 
  private:
+  // False if the body returns before.
+  template <class Asleep>
+  bool comes_to(Asleep asleep) {
+    const auto id = thread_id();
+    bool is_asleep = false;
+    static_cast<void>(eventually([&] {
+      is_asleep = asleep(id);
+      return is_asleep || finishes(std::chrono::milliseconds(0));
+    }));
+    return is_asleep;
+  }
+
   void run() {
     set([this] { thread_id_ = ::gettid(); });
     body_();

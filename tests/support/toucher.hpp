@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "support/asleep.hpp"
 #include "support/background.hpp"
 #include "support/patience.hpp"
 #include "support/sight.hpp"
@@ -24,8 +25,8 @@ class toucher {
   toucher(std::uintptr_t address, int value)
       : thread_([=, this] { seen_ = try_write(address, value); }) {}
 
-  // True if the access isn't over within a moment.
-  bool waits() { return thread_.blocks(); }
+  // True if its fault was raised, and the access isn't over within a moment.
+  bool waits() { return thread_.blocks(waits_in_fault); }
   // True once the access is over; waits for that.
   bool finishes(std::chrono::milliseconds limit = patience) { return thread_.finishes(limit); }
   // What it read or wrote, or the signal it took; nothing if it hangs.
