@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Callbacks that can't serve, throw or say what isn't so: closed, never a hang, never zeroes.
 #include <gtest/gtest.h>
-#include <sys/mman.h>
 
 #include <atomic>
 #include <deque>
+#include <optional>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -230,10 +230,9 @@ TEST(marker_on_a_missing_page, does_not_keep_it_from_failing_closed) {
 TEST(munmap_under_a_waiter, gives_SIGSEGV_once_the_callback_answers) {
   test::signal started;
   test::signal unmapped;
-  void* const memory =
-      ::mmap(nullptr, 2 * page_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  ASSERT_NE(memory, MAP_FAILED);
-  const page_range range(reinterpret_cast<std::uintptr_t>(memory), 2 * page_size());
+  std::optional<test::memory> memory(std::in_place, test::memory_kind::anonymous, 2);
+  const auto range = memory->range();
+  const test::fence fenced(range);
   fault_handler handler(
       [&](fault& raised) {
         started.set();
@@ -244,7 +243,7 @@ TEST(munmap_under_a_waiter, gives_SIGSEGV_once_the_callback_answers) {
   const auto region = handler.serve(range);
   test::toucher reader(range.begin());
   ASSERT_TRUE(started.comes());
-  ASSERT_EQ(::munmap(memory, range.size()), 0);
+  memory.reset();
   unmapped.set();
   EXPECT_EQ(reader.saw(), test::takes_sigsegv);
   EXPECT_FALSE(test::error_after_stop(handler)) << "nobody failed";
