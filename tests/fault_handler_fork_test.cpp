@@ -17,7 +17,6 @@
 #include "support/serving.hpp"
 #include "support/sight.hpp"
 #include "support/toucher.hpp"
-#include "support/watchdog.hpp"
 #include "uffd/fault_handler.hpp"
 
 namespace uffd {

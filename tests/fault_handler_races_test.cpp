@@ -16,7 +16,6 @@
 #include "support/serving.hpp"
 #include "support/sight.hpp"
 #include "support/toucher.hpp"
-#include "support/watchdog.hpp"
 #include "uffd/uffd.hpp"
 
 namespace uffd {

@@ -9,7 +9,6 @@
 #include <utility>
 #include <vector>
 
-#include "support/watchdog.hpp"
 
 namespace uffd::detail {
 namespace {

@@ -6,7 +6,6 @@
 #include <memory>
 #include <thread>
 
-#include "support/watchdog.hpp"
 
 namespace uffd::detail {
 namespace {

@@ -11,7 +11,6 @@
 
 #include "support/awaited.hpp"
 #include "support/background.hpp"
-#include "support/watchdog.hpp"
 
 namespace uffd::detail {
 namespace {

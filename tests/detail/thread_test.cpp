@@ -12,7 +12,6 @@
 
 #include "support/awaited.hpp"
 #include "support/operations.hpp"
-#include "support/watchdog.hpp"
 
 namespace uffd::detail {
 namespace {

@@ -14,7 +14,6 @@
 #include "support/forked.hpp"
 #include "support/patience.hpp"
 #include "support/requires.hpp"
-#include "support/watchdog.hpp"
 #include "uffd/uffd.hpp"
 
 namespace {

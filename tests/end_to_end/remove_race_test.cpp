@@ -10,7 +10,6 @@
 #include <thread>
 
 #include "support/requires.hpp"
-#include "support/watchdog.hpp"
 #include "uffd/uffd.hpp"
 
 namespace {

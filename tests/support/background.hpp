@@ -16,7 +16,6 @@
 #include "support/asleep.hpp"
 #include "support/awaited.hpp"
 #include "support/patience.hpp"
-#include "support/watchdog.hpp"
 
 namespace uffd::test {
 

@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "support/patience.hpp"
-#include "support/watchdog.hpp"
 #include "uffd/handle.hpp"
 #include "uffd/message.hpp"
 #include "uffd/message_reader.hpp"

@@ -9,7 +9,6 @@
 #include <string>
 #include <system_error>
 
-#include "support/watchdog.hpp"
 #include "uffd/flags.hpp"
 #include "uffd/mapping.hpp"
 #include "uffd/support.hpp"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Ends a hung test with a message. Including this header guards every test of the program.
+// Ends a hung test with a message. Every test program is linked with watched.cpp, which includes
+// this: nobody else needs to.
 #pragma once
 
 #include <gtest/gtest.h>

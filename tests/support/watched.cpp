@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: MIT
+// Linked into every test program, so that none can forget it.
+#include "support/watchdog.hpp"
