@@ -8,6 +8,8 @@
 
 #include <cerrno>
 #include <optional>
+#include <system_error>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -136,6 +138,13 @@ TEST_F(message_events, fault_that_was_resolved_before_it_was_read_is_gone) {
   const auto batch = from.read();
   EXPECT_TRUE(batch.empty());
   EXPECT_FALSE(batch.error());
+}
+
+TEST(message_reader, of_a_moved_from_handle_is_EBADF) {
+  auto on = handle::open();
+  const handle taken = std::move(on);
+  message_reader reader(on);  // NOLINT(bugprone-use-after-move): what it answers
+  EXPECT_EQ(reader.read().error(), std::errc::bad_file_descriptor);
 }
 
 class message_events_of_forks : public testing::Test {

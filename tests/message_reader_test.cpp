@@ -127,13 +127,6 @@ TEST(message_reader, of_a_closed_descriptor_is_EBADF) {
   EXPECT_EQ(reader.read().error(), std::errc::bad_file_descriptor);
 }
 
-TEST(message_reader, of_a_moved_from_handle_is_EBADF) {
-  auto on = handle::open();
-  const handle taken = std::move(on);
-  message_reader reader(on);  // NOLINT(bugprone-use-after-move): what it answers
-  EXPECT_EQ(reader.read().error(), std::errc::bad_file_descriptor);
-}
-
 TEST_F(message_reader_on_a_pipe, batch_closes_the_children_that_nobody_took) {
   const int first = some_descriptor();
   const int second = some_descriptor();

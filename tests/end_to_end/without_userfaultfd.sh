@@ -32,6 +32,9 @@ case $case in
     says_what_to_change
     if says '[       OK ]'; then fail 'a test passed that could not'; fi
     ;;
+  tests_pass_or_are_skipped)
+    [ "$code" -eq 0 ] || fail "exit code $code, not 0"
+    ;;
   example_exits_with_77)
     [ "$code" -eq 77 ] || fail "exit code $code, not 77"
     says_what_to_change
