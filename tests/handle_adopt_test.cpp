@@ -7,13 +7,11 @@
 
 #include <array>
 #include <cerrno>
-#include <string>
-#include <system_error>
 #include <utility>
 
 #include "support/descriptors.hpp"
 #include "support/memory.hpp"
-#include "support/operations.hpp"
+#include "support/refusal.hpp"
 #include "support/requires.hpp"
 #include "support/sight.hpp"
 #include "uffd/handle.hpp"
@@ -21,18 +19,8 @@
 namespace uffd {
 namespace {
 
-std::string words_of_refusal(unique_fd descriptor, flags<feature> stated) {
-  try {
-    handle::adopt(std::move(descriptor), stated);
-    return "";
-  } catch (const std::system_error& error) {
-    EXPECT_EQ(error.code(), std::errc::invalid_argument);
-    return error.what();
-  }
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
+test::refusal refused(unique_fd descriptor, flags<feature> stated) {
+  return test::refusal_of([&] { handle::adopt(std::move(descriptor), stated); });
 }
 
 unique_fd negotiated(flags<feature> features) {
@@ -75,14 +63,16 @@ TEST(handle_adopt, refuses_a_pipe_with_EINVAL_by_name) {
   std::array<int, 2> ends{};
   ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
   const unique_fd write_end(ends[1]);
-  const auto words = words_of_refusal(unique_fd(ends[0]), {});
-  EXPECT_TRUE(contains(words, "not a userfaultfd but 'pipe:")) << words;
+  const auto error = refused(unique_fd(ends[0]), {});
+  EXPECT_EQ(error.number, EINVAL);
+  EXPECT_TRUE(error.names("not a userfaultfd but 'pipe:")) << error.words;
   EXPECT_EQ(::fcntl(write_end.get(), F_GETFL) & O_NONBLOCK, 0);
 }
 
 TEST(handle_adopt, refuses_a_device_with_EINVAL_by_name) {
-  const auto words = words_of_refusal(unique_fd(::open("/dev/null", O_RDWR | O_CLOEXEC)), {});
-  EXPECT_TRUE(contains(words, "'/dev/null'")) << words;
+  const auto error = refused(unique_fd(::open("/dev/null", O_RDWR | O_CLOEXEC)), {});
+  EXPECT_EQ(error.number, EINVAL);
+  EXPECT_TRUE(error.names("'/dev/null'")) << error.words;
 }
 
 TEST(handle_adopt, refuses_a_closed_descriptor_with_EBADF) {
@@ -93,21 +83,24 @@ TEST(handle_adopt, refuses_a_closed_descriptor_with_EBADF) {
 TEST(handle_adopt, refuses_a_descriptor_that_was_not_negotiated_with_EINVAL) {
   auto opened = detail::open_descriptor(kernel_fault_policy::if_permitted,
                                         open_path::device_then_system_call);
-  const auto words = words_of_refusal(std::move(opened.descriptor), {});
-  EXPECT_TRUE(contains(words, "not negotiated")) << words;
+  const auto error = refused(std::move(opened.descriptor), {});
+  EXPECT_EQ(error.number, EINVAL);
+  EXPECT_TRUE(error.names("not negotiated")) << error.words;
 }
 
 TEST(handle_adopt, refuses_features_that_it_lacks_with_EINVAL_naming_both) {
   UFFDPP_REQUIRE(test::kernel_has(feature::event_unmap));
-  const auto words = words_of_refusal(negotiated(feature::event_unmap), feature::event_remap);
-  EXPECT_TRUE(contains(words, "stated features event_remap")) << words;
-  EXPECT_TRUE(contains(words, "has event_unmap")) << words;
+  const auto error = refused(negotiated(feature::event_unmap), feature::event_remap);
+  EXPECT_EQ(error.number, EINVAL);
+  EXPECT_TRUE(error.names("stated features event_remap")) << error.words;
+  EXPECT_TRUE(error.names("has event_unmap")) << error.words;
 }
 
 TEST(handle_adopt, refuses_to_conceal_features_that_it_has_with_EINVAL) {
   UFFDPP_REQUIRE(test::kernel_has(feature::event_unmap));
-  const auto words = words_of_refusal(negotiated(feature::event_unmap), {});
-  EXPECT_TRUE(contains(words, "stated features none")) << words;
+  const auto error = refused(negotiated(feature::event_unmap), {});
+  EXPECT_EQ(error.number, EINVAL);
+  EXPECT_TRUE(error.names("stated features none")) << error.words;
 }
 
 TEST(handle_adopt, accepts_what_WP_ASYNC_switches_on_by_itself) {
@@ -119,7 +112,7 @@ TEST(handle_adopt, accepts_what_WP_ASYNC_switches_on_by_itself) {
 TEST(handle_adopt, refusal_closes_what_it_was_given) {
   static_cast<void>(handle::open());
   const auto before = test::open_descriptors();
-  words_of_refusal(negotiated({}), feature::sigbus);
+  EXPECT_EQ(refused(negotiated({}), feature::sigbus).number, EINVAL);
   EXPECT_EQ(test::open_descriptors(), before);
 }
 

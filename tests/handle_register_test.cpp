@@ -10,11 +10,10 @@
 #include <cerrno>
 #include <optional>
 #include <string>
-#include <system_error>
 
 #include "support/followed_child.hpp"
 #include "support/memory.hpp"
-#include "support/operations.hpp"
+#include "support/refusal.hpp"
 #include "support/requires.hpp"
 #include "support/sight.hpp"
 #include "uffd/handle.hpp"
@@ -25,21 +24,9 @@ namespace {
 using test::memory;
 using test::memory_kind;
 
-struct refusal {
-  int number = 0;
-  std::string words;
-  bool names(const std::string& part) const { return words.find(part) != std::string::npos; }
-};
-
-// How registering is refused; number 0 if it isn't.
-refusal refused(const handle& on, page_range range,
-                flags<register_mode> modes = register_mode::missing) {
-  try {
-    on.register_range(range, modes);
-    return {};
-  } catch (const std::system_error& error) {
-    return {error.code().value(), error.what()};
-  }
+test::refusal refused(const handle& on, page_range range,
+                      flags<register_mode> modes = register_mode::missing) {
+  return test::refusal_of([&] { on.register_range(range, modes); });
 }
 
 TEST(handle_register, unaligned_range_is_EINVAL_by_name) {

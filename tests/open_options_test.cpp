@@ -6,10 +6,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <string>
-#include <system_error>
 
 #include "support/background.hpp"
 #include "support/confine.hpp"
@@ -17,6 +15,7 @@
 #include "support/events.hpp"
 #include "support/forked.hpp"
 #include "support/memory.hpp"
+#include "support/refusal.hpp"
 #include "support/requires.hpp"
 #include "support/sight.hpp"
 #include "uffd/handle.hpp"
@@ -24,20 +23,8 @@
 namespace uffd {
 namespace {
 
-struct refusal {
-  int number = 0;
-  std::string words;
-  bool names(const std::string& part) const { return words.find(part) != std::string::npos; }
-};
-
-// How opening is refused; number 0 if it isn't.
-refusal refused(const open_options& options) {
-  try {
-    handle::open(options);
-    return {};
-  } catch (const std::system_error& error) {
-    return {error.code().value(), error.what()};
-  }
+test::refusal refused(const open_options& options) {
+  return test::refusal_of([&] { handle::open(options); });
 }
 
 const auto everything = flags<feature>::from_bits(~0ULL);

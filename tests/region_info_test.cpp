@@ -3,11 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <cstdint>
 #include <limits>
 #include <string>
-#include <system_error>
 #include <type_traits>
+
+#include "support/refusal.hpp"
 
 namespace uffd {
 namespace {
@@ -15,23 +17,20 @@ namespace {
 static_assert(std::is_trivially_copyable_v<region_info>);
 static_assert(std::is_aggregate_v<region_info>);
 
-std::string words_of_refusal(page_range range, std::size_t page) {
-  try {
+test::refusal refused(page_range range, std::size_t page) {
+  return test::refusal_of([&] {
     detail::check_alignment({range, page, register_mode::missing, {}, 0});
-    return "";
-  } catch (const std::system_error& error) {
-    EXPECT_EQ(error.code(), std::errc::invalid_argument);
-    return error.what();
-  }
+  });
 }
 
 bool refused_for(page_range range, std::size_t page, const std::string& reason) {
-  return words_of_refusal(range, page).find(reason) != std::string::npos;
+  const auto error = refused(range, page);
+  return error.number == EINVAL && error.names(reason);
 }
 
 TEST(region_info, of_whole_pages_is_accepted) {
-  EXPECT_EQ(words_of_refusal({4 * page_size(), 8 * page_size()}, page_size()), "");
-  EXPECT_EQ(words_of_refusal({4 * page_size(), 8 * page_size()}, 4 * page_size()), "");
+  EXPECT_EQ(refused({4 * page_size(), 8 * page_size()}, page_size()).number, 0);
+  EXPECT_EQ(refused({4 * page_size(), 8 * page_size()}, 4 * page_size()).number, 0);
 }
 
 TEST(region_info, page_size_must_be_one) {
@@ -51,7 +50,7 @@ TEST(region_info, range_must_be_aligned_to_its_own_pages) {
 
 TEST(region_info, range_must_not_pass_the_last_address) {
   const auto last_page = align_down(std::numeric_limits<std::uintptr_t>::max(), page_size());
-  EXPECT_NE(words_of_refusal({last_page, 2 * page_size()}, page_size()), "");
+  EXPECT_EQ(refused({last_page, 2 * page_size()}, page_size()).number, EINVAL);
 }
 
 }  // namespace

@@ -6,7 +6,6 @@
 #include <cerrno>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <type_traits>
 #include <utility>
 
@@ -15,7 +14,7 @@
 #include "support/followed_child.hpp"
 #include "support/forked.hpp"
 #include "support/memory.hpp"
-#include "support/operations.hpp"
+#include "support/refusal.hpp"
 #include "support/requires.hpp"
 #include "support/sight.hpp"
 #include "support/toucher.hpp"
@@ -23,12 +22,6 @@
 
 namespace uffd {
 namespace {
-
-using test::filled;
-using test::look;
-using test::memory;
-using test::memory_kind;
-using test::shows;
 
 static_assert(!std::is_default_constructible_v<region>);
 static_assert(!std::is_copy_constructible_v<region>);
@@ -38,58 +31,54 @@ static_assert(std::is_nothrow_move_assignable_v<region>);
 
 // Never zeroes: SIGBUS where the kernel can poison, else SIGSEGV.
 testing::AssertionResult inaccessible(std::uintptr_t address) {
-  const auto seen = look(address);
+  const auto seen = test::look(address);
   if (seen.signal != 0) return testing::AssertionSuccess();
   return testing::AssertionFailure() << "shows " << seen;
 }
 
-std::string words_of_refusal(const handle& on, page_range range, std::size_t page = page_size()) {
-  try {
-    const region unexpected(on, range, register_mode::missing, page);
-    return "";
-  } catch (const std::system_error& error) {
-    EXPECT_EQ(error.code(), std::errc::invalid_argument);
-    return error.what();
-  }
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
+test::refusal refused(const handle& on, page_range range, std::size_t page = page_size()) {
+  return test::refusal_of(
+      [&] { const region unexpected(on, range, register_mode::missing, page); });
 }
 
 TEST(region, that_is_unaligned_empty_or_past_the_end_is_EINVAL_by_name) {
   const auto on = handle::open();
-  const memory two(memory_kind::anonymous, 2);
-  const auto unaligned = words_of_refusal(on, {two.begin() + 1, page_size()});
-  EXPECT_TRUE(contains(unaligned, "not aligned to pages of")) << unaligned;
-  const auto empty = words_of_refusal(on, {two.begin(), 0});
-  EXPECT_TRUE(contains(empty, "empty")) << empty;
-  const auto wrapping = words_of_refusal(on, {~std::uintptr_t{0} << 12, 2 * page_size()});
-  EXPECT_TRUE(contains(wrapping, "region [0xfffffffffffff000")) << wrapping;
+  const test::memory two(test::memory_kind::anonymous, 2);
+  const auto unaligned = refused(on, {two.begin() + 1, page_size()});
+  EXPECT_EQ(unaligned.number, EINVAL);
+  EXPECT_TRUE(unaligned.names("not aligned to pages of")) << unaligned.words;
+  const auto empty = refused(on, {two.begin(), 0});
+  EXPECT_EQ(empty.number, EINVAL);
+  EXPECT_TRUE(empty.names("empty")) << empty.words;
+  const auto wrapping = refused(on, {~std::uintptr_t{0} << 12, 2 * page_size()});
+  EXPECT_EQ(wrapping.number, EINVAL);
+  EXPECT_TRUE(wrapping.names("region [0xfffffffffffff000")) << wrapping.words;
 }
 
 TEST(region, of_pages_of_no_page_size_is_EINVAL_by_name) {
   const auto on = handle::open();
-  const memory two(memory_kind::anonymous, 2);
+  const test::memory two(test::memory_kind::anonymous, 2);
   for (const std::size_t page :
        {std::size_t{0}, std::size_t{1}, page_size() / 2, 3 * page_size()}) {
-    const auto words = words_of_refusal(on, two.range(), page);
-    EXPECT_TRUE(contains(words, std::to_string(page) + " bytes is no page size")) << words;
+    const auto error = refused(on, two.range(), page);
+    EXPECT_EQ(error.number, EINVAL);
+    EXPECT_TRUE(error.names(std::to_string(page) + " bytes is no page size")) << error.words;
   }
 }
 
 TEST(region, of_part_of_a_huge_page_is_EINVAL_by_name) {
   UFFDPP_REQUIRE(test::huge_pages(1));
   const auto on = handle::open();
-  const memory one(memory_kind::huge, 1);
-  const auto words = words_of_refusal(on, {one.begin(), page_size()}, test::huge_page_size);
-  EXPECT_TRUE(contains(words, "not aligned to pages of 2097152 bytes")) << words;
+  const test::memory one(test::memory_kind::huge, 1);
+  const auto error = refused(on, {one.begin(), page_size()}, test::huge_page_size);
+  EXPECT_EQ(error.number, EINVAL);
+  EXPECT_TRUE(error.names("not aligned to pages of 2097152 bytes")) << error.words;
 }
 
 TEST(region, that_cannot_begin_leaves_the_handle_free) {
   auto on = handle::open();
   const auto owner = handle::open();
-  const memory one(memory_kind::anonymous, 1);
+  const test::memory one(test::memory_kind::anonymous, 1);
   const region registered(owner, one.range());
   EXPECT_EQ(test::thrown([&] { region(on, one.range()); }), EBUSY);
   EXPECT_TRUE(on.release());
@@ -97,45 +86,45 @@ TEST(region, that_cannot_begin_leaves_the_handle_free) {
 
 TEST(region, move_leaves_one_end) {
   const auto on = handle::open();
-  const memory one(memory_kind::anonymous, 1);
+  const test::memory one(test::memory_kind::anonymous, 1);
   std::optional<region> first(std::in_place, on, one.range());
   region second = std::move(*first);
   first.reset();
-  EXPECT_TRUE(on.copy(one.begin(), filled(page_size(), 7)));
+  EXPECT_TRUE(on.copy(one.begin(), test::filled(page_size(), 7)));
   EXPECT_EQ(second.info().range, one.range());
 }
 
 TEST(region, move_of_a_completed_one_stays_complete) {
-  const memory one(memory_kind::anonymous, 1);
+  const test::memory one(test::memory_kind::anonymous, 1);
   {
     region first(handle::open(), one.range());
     first.complete();
     const region second = std::move(first);
   }
-  EXPECT_EQ(look(one.begin()), shows(0));
+  EXPECT_EQ(test::look(one.begin()), test::shows(0));
 }
 
 TEST(region, assignment_ends_the_former) {
   const auto on = handle::open();
-  const memory two(memory_kind::anonymous, 2);
+  const test::memory two(test::memory_kind::anonymous, 2);
   region first(on, two.page(0));
   first = region(on, two.page(1));
-  EXPECT_EQ(on.copy(two.at(0), filled(page_size(), 7)).error(), condition::not_registered);
-  EXPECT_TRUE(on.copy(two.at(1), filled(page_size(), 7)));
+  EXPECT_EQ(on.copy(two.at(0), test::filled(page_size(), 7)).error(), condition::not_registered);
+  EXPECT_TRUE(on.copy(two.at(1), test::filled(page_size(), 7)));
   EXPECT_TRUE(inaccessible(two.at(0)));
 }
 
 TEST(region, assignment_to_itself_changes_nothing) {
   const auto on = handle::open();
-  const memory one(memory_kind::anonymous, 1);
+  const test::memory one(test::memory_kind::anonymous, 1);
   region registered(on, one.range());
   auto& same = registered;
   registered = std::move(same);
-  EXPECT_TRUE(on.copy(one.begin(), filled(page_size(), 7)));
+  EXPECT_TRUE(on.copy(one.begin(), test::filled(page_size(), 7)));
 }
 
 TEST(region, outlives_its_handle) {
-  const memory one(memory_kind::anonymous, 1);
+  const test::memory one(test::memory_kind::anonymous, 1);
   std::optional<region> registered(std::in_place, handle::open(), one.range());
   test::toucher reader(one.begin());
   EXPECT_TRUE(reader.waits());  // still served: the descriptor is open
@@ -146,23 +135,24 @@ TEST(region, outlives_its_handle) {
 
 TEST(region, end_in_a_forked_child_changes_nothing_there_nor_in_the_parent) {
   const auto on = handle::open();
-  const memory one(memory_kind::anonymous, 1);
+  const test::memory one(test::memory_kind::anonymous, 1);
   std::optional<region> registered(std::in_place, on, one.range());
   EXPECT_EQ(test::in_child([&] {
               registered.reset();
-              return look(one.begin()) == shows(0) ? 0 : 1;  // as any fork leaves it
+              return test::look(one.begin()) == test::shows(0) ? 0 : 1;  // as any fork leaves it
             }),
             test::exits_with(0));
-  EXPECT_TRUE(on.copy(one.begin(), filled(page_size(), 7)));
+  EXPECT_TRUE(on.copy(one.begin(), test::filled(page_size(), 7)));
 }
 
 TEST(region, of_a_child_ends_with_its_missing_pages_inaccessible) {
   UFFDPP_REQUIRE(test::fork_events());
   UFFDPP_REQUIRE(test::kernel_has(feature::poison));
   const auto on = handle::open({.required = feature::event_fork | feature::poison});
-  const memory two(memory_kind::anonymous, 2);
+  const test::memory two(test::memory_kind::anonymous, 2);
   on.register_range(two.range(), register_mode::missing);
-  test::followed_child child(on, [&] { return look(two.begin()) == test::takes_sigbus ? 0 : 1; });
+  test::followed_child child(on,
+                             [&] { return test::look(two.begin()) == test::takes_sigbus ? 0 : 1; });
   ASSERT_TRUE(test::next_fault(child.on()));
   { const region of_child(child.on(), two.range()); }
   EXPECT_EQ(child.process().wait(), test::dies_of(SIGBUS));
@@ -172,7 +162,7 @@ TEST(region, of_a_child_ends_with_its_missing_pages_inaccessible) {
 TEST(region, of_a_child_that_died_ends_quietly) {
   UFFDPP_REQUIRE(test::fork_events());
   const auto on = handle::open({.required = feature::event_fork, .optional = feature::poison});
-  const memory one(memory_kind::anonymous, 1);
+  const test::memory one(test::memory_kind::anonymous, 1);
   on.register_range(one.range(), register_mode::missing);
   test::followed_child child(on);
   std::optional<region> of_child(std::in_place, child.on(), one.range());
@@ -183,7 +173,7 @@ TEST(region, of_a_child_that_died_ends_quietly) {
 
 TEST(region, end_while_an_event_is_unread_shows_no_zeroes) {
   UFFDPP_REQUIRE(test::kernel_has(feature::event_remove));
-  const memory three(memory_kind::anonymous, 3);
+  const test::memory three(test::memory_kind::anonymous, 3);
   const auto on = handle::open({.required = feature::event_remove, .optional = feature::poison});
   std::optional<region> registered(std::in_place, on, three.range());
   test::background remover([&] { ::madvise(three.bytes().data(), page_size(), MADV_DONTNEED); });
@@ -197,17 +187,17 @@ TEST(region, end_while_an_event_is_unread_shows_no_zeroes) {
 
 TEST(region, end_waits_for_an_event_that_is_read_meanwhile) {
   UFFDPP_REQUIRE(test::kernel_has(feature::event_remove | feature::poison));
-  const memory three(memory_kind::anonymous, 3);
+  const test::memory three(test::memory_kind::anonymous, 3);
   const auto on = handle::open({.required = feature::event_remove | feature::poison});
   std::optional<region> registered(std::in_place, on, three.range());
-  ASSERT_TRUE(on.copy(three.at(2), filled(page_size(), 7)));
+  ASSERT_TRUE(on.copy(three.at(2), test::filled(page_size(), 7)));
   test::background remover([&] { ::madvise(three.bytes().data(), page_size(), MADV_DONTNEED); });
   ASSERT_TRUE(test::readable(on.fd()));
   test::background ending([&] { registered.reset(); });
   EXPECT_TRUE(test::next<remove_event>(on));
   EXPECT_TRUE(ending.finishes());
-  EXPECT_EQ(look(three.at(1)), test::takes_sigbus);
-  EXPECT_EQ(look(three.at(2)), shows(7));
+  EXPECT_EQ(test::look(three.at(1)), test::takes_sigbus);
+  EXPECT_EQ(test::look(three.at(2)), test::shows(7));
 }
 
 }  // namespace

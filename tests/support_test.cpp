@@ -9,6 +9,7 @@
 #include "support/confine.hpp"
 #include "support/descriptors.hpp"
 #include "support/forked.hpp"
+#include "support/refusal.hpp"
 #include "support/requires.hpp"
 #include "uffd/handle.hpp"
 
@@ -32,12 +33,7 @@ TEST(support, agrees_with_what_opening_does) {
 TEST(support, tells_the_errno_of_each_way) {
   const auto found = support::query();
   const auto tried = [](kernel_fault_policy policy, open_path via) {
-    try {
-      detail::open_descriptor(policy, via);
-      return 0;
-    } catch (const std::system_error& error) {
-      return error.code().value();
-    }
+    return test::thrown([&] { detail::open_descriptor(policy, via); });
   };
   using policy = kernel_fault_policy;
   EXPECT_EQ(found.device_errno(), tried(policy::required, open_path::device));

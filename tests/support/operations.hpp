@@ -3,11 +3,11 @@
 #pragma once
 
 #include <string_view>
-#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "support/memory.hpp"
+#include "support/refusal.hpp"
 #include "uffd/error.hpp"
 #include "uffd/handle.hpp"
 #include "uffd/page_range.hpp"
@@ -33,17 +33,6 @@ inline std::vector<std::pair<std::string_view, outcome>> every_operation(const h
       {"wake", on.wake(range)},
       {"unregister", on.unregister(range)},
   };
-}
-
-// The errno of the std::system_error that `call` throws; 0 if it throws none.
-template <class Call>
-int thrown(Call&& call) {
-  try {
-    call();
-    return 0;
-  } catch (const std::system_error& error) {
-    return error.code().value();
-  }
 }
 
 }  // namespace uffd::test

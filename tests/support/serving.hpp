@@ -5,11 +5,11 @@
 #include <cstddef>
 #include <cstring>
 #include <exception>
-#include <string>
 #include <system_error>
 #include <utility>
 
 #include "support/memory.hpp"
+#include "support/refusal.hpp"
 #include "uffd/fault_handler.hpp"
 
 namespace uffd::test {
@@ -84,17 +84,6 @@ inline std::error_code error_after_stop(fault_handler& handler) {
     return {};
   } catch (const std::system_error& error) {
     return error.code();
-  }
-}
-
-// The message of the std::system_error that `call` throws; empty if it throws none.
-template <class Call>
-std::string complaint(Call&& call) {
-  try {
-    call();
-    return {};
-  } catch (const std::system_error& error) {
-    return error.what();
   }
 }
 
