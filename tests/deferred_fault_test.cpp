@@ -5,27 +5,23 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <atomic>
-#include <cstring>
 #include <deque>
-#include <mutex>
 #include <optional>
 #include <random>
+#include <system_error>
 #include <thread>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "support/awaited.hpp"
-#include "support/background.hpp"
 #include "support/descriptors.hpp"
 #include "support/forked.hpp"
 #include "support/memory.hpp"
-#include "support/requires.hpp"
+#include "support/parking.hpp"
 #include "support/serving.hpp"
 #include "support/sight.hpp"
 #include "support/toucher.hpp"
-#include "support/watchdog.hpp"
 #include "uffd/fault_handler.hpp"
 
 namespace uffd {
@@ -37,32 +33,6 @@ static_assert(!std::is_copy_constructible_v<deferred_fault>);
 static_assert(std::is_nothrow_move_constructible_v<deferred_fault>);
 static_assert(std::is_nothrow_move_assignable_v<deferred_fault>);
 
-// Takes faults in, to be taken out by the test.
-class parking {
- public:
-  resolution put(deferred_fault fault) {
-    const std::lock_guard lock(mutex_);
-    faults_.push_back(std::move(fault));
-    return resolution::deferred();
-  }
-  // The next one; waits for it.
-  deferred_fault take() {
-    EXPECT_TRUE(test::eventually([this] { return size() != 0; }));
-    const std::lock_guard lock(mutex_);
-    deferred_fault first = std::move(faults_.at(0));
-    faults_.erase(faults_.begin());
-    return first;
-  }
-  std::size_t size() {
-    const std::lock_guard lock(mutex_);
-    return faults_.size();
-  }
-
- private:
-  std::mutex mutex_;
-  std::vector<deferred_fault> faults_;
-};
-
 // Anonymous memory all of whose faults are deferred.
 class deferred : public testing::Test {
  protected:
@@ -70,7 +40,7 @@ class deferred : public testing::Test {
 
   std::vector<std::byte> page_of(int value) const { return test::filled(page_size(), value); }
 
-  parking parked_;
+  test::parking parked_;
   test::serving served_;
 };
 
@@ -166,15 +136,6 @@ TEST_F(deferred, fault_may_be_poisoned) {
   EXPECT_FALSE(test::error_after_stop(served_.handler()));
 }
 
-TEST_F(deferred, fault_may_be_resolved_by_a_move) {
-  UFFDPP_REQUIRE(test::kernel_has(feature::move));
-  const auto source = mapping::anonymous(page_size());
-  std::memset(source.bytes().data(), 6, page_size());
-  test::toucher reader(served_.at(0));
-  EXPECT_TRUE(parked_.take().move(source.range()).is_resolved());
-  EXPECT_EQ(reader.saw(), test::shows(6));
-}
-
 TEST_F(deferred, fault_that_was_moved_from_is_gone) {
   test::toucher reader(served_.at(0));
   auto first = parked_.take();
@@ -239,7 +200,7 @@ TEST_F(deferred, fault_is_let_alone_by_a_forked_child) {
 TEST(deferred_fault, outlives_its_handler_and_is_gone) {
   const auto descriptors = test::open_descriptors();
   {
-    parking parked;
+    test::parking parked;
     std::optional<deferred_fault> fault;
     {
       test::serving served(1, [&](uffd::fault& raised) { return parked.put(raised.defer()); });
@@ -256,45 +217,9 @@ TEST(deferred_fault, outlives_its_handler_and_is_gone) {
   EXPECT_EQ(test::open_descriptors(), descriptors);
 }
 
-TEST(deferred_fault, of_a_protected_page_is_unprotected_later_or_lets_the_write_through) {
-  UFFDPP_REQUIRE(test::kernel_has(feature::pagefault_flag_wp));
-  parking parked;
-  test::serving served(
-      test::memory_kind::anonymous, 2,
-      [&](fault& raised) {
-        if (raised.kind() == fault_kind::write_protect) return parked.put(raised.defer());
-        return test::fill(raised, 7);
-      },
-      register_mode::missing | register_mode::write_protect);
-  EXPECT_EQ(test::look(served.at(0)), test::shows(7));
-  EXPECT_EQ(test::look(served.at(1)), test::shows(7));
-  ASSERT_TRUE(served.handler().on().write_protect(served.memory().range()));
-  test::toucher first(served.at(0), 8);
-  EXPECT_TRUE(parked.take().unprotect().is_resolved());
-  EXPECT_EQ(first.saw(), test::shows(8));
-  test::toucher second(served.at(1), 9);
-  { const auto dropped = parked.take(); }
-  EXPECT_EQ(second.saw(), test::shows(9));
-  EXPECT_EQ(test::error_after_stop(served.handler()), std::errc::operation_canceled);
-}
-
-TEST(deferred_fault, of_a_minor_page_is_continued_later) {
-  const auto modes = register_mode::missing | register_mode::minor;
-  UFFDPP_REQUIRE(test::available(test::memory_kind::shared, 1, modes));
-  parking parked;
-  test::serving served(
-      test::memory_kind::shared, 1, [&](fault& raised) { return parked.put(raised.defer()); },
-      modes);
-  const auto alias = served.memory().mapping().alias();
-  test::write_byte(alias.range().begin(), 7);
-  test::toucher reader(served.at(0));
-  EXPECT_TRUE(parked.take().continue_().is_resolved());
-  EXPECT_EQ(reader.saw(), test::shows(7));
-}
-
 // What was decided before the removal must not appear behind it.
 TEST(deferred_fault, whose_page_was_removed_meanwhile_is_gone_and_comes_again) {
-  parking parked;
+  test::parking parked;
   test::serving served(2, overloaded{[&](fault& raised) { return parked.put(raised.defer()); },
                                      [](const remove_event&) {}});
   test::toucher reader(served.at(0));
@@ -309,7 +234,7 @@ TEST(deferred_fault, whose_page_was_removed_meanwhile_is_gone_and_comes_again) {
 }
 
 TEST(deferred_fault, is_not_outdated_by_the_removal_of_another_page) {
-  parking parked;
+  test::parking parked;
   test::serving served(2, overloaded{[&](fault& raised) { return parked.put(raised.defer()); },
                                      [](const remove_event&) {}});
   test::toucher reader(served.at(0));

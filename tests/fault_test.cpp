@@ -2,14 +2,13 @@
 #include "uffd/fault.hpp"
 
 #include <gtest/gtest.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <optional>
+#include <system_error>
 #include <type_traits>
-#include <utility>
 
 #include "support/awaited.hpp"
 #include "support/memory.hpp"
@@ -17,7 +16,6 @@
 #include "support/serving.hpp"
 #include "support/sight.hpp"
 #include "support/toucher.hpp"
-#include "support/watchdog.hpp"
 #include "uffd/deferred_fault.hpp"
 #include "uffd/fault_handler.hpp"
 
@@ -120,100 +118,6 @@ TEST_P(fault_on, poison_gives_SIGBUS) {
   EXPECT_FALSE(test::error_after_stop(served.handler())) << "the callback's own choice";
 }
 
-TEST_P(fault_on, move_takes_the_pages_from_elsewhere) {
-  if (GetParam() != test::memory_kind::anonymous) GTEST_SKIP() << "MOVE is for anonymous memory";
-  UFFDPP_REQUIRE(test::kernel_has(feature::move));
-  const auto source = mapping::anonymous(2 * page());
-  std::memset(source.bytes().data(), 6, source.bytes().size());
-  test::serving served(GetParam(), 2, [&](fault& raised) { return raised.move(source.range()); });
-  EXPECT_EQ(test::toucher(served.at(0)).saw(), test::shows(6));
-  EXPECT_EQ(test::toucher(served.at(1)).saw(), test::shows(6));
-  EXPECT_EQ(test::look(source.range().begin()), test::shows(0));
-}
-
-TEST_P(fault_on, continue_maps_what_an_alias_wrote) {
-  if (!test::is_shared(GetParam())) GTEST_SKIP() << "minor faults are for shared memory";
-  const auto modes = register_mode::missing | register_mode::minor;
-  UFFDPP_REQUIRE(test::available(GetParam(), 2, modes));
-  std::atomic<int> missing{0};
-  test::serving served(
-      GetParam(), 2,
-      [&](fault& raised) {
-        if (raised.kind() == fault_kind::minor) return raised.continue_();
-        ++missing;
-        return test::fill(raised, 3);
-      },
-      modes);
-  const auto alias = served.memory().mapping().alias();
-  test::write_byte(alias.range().begin(), 7);
-  EXPECT_EQ(test::toucher(served.at(0)).saw(), test::shows(7));
-  EXPECT_EQ(missing, 0);
-  EXPECT_EQ(test::toucher(served.at(1)).saw(), test::shows(3));
-  EXPECT_EQ(missing, 1);
-}
-
-TEST_P(fault_on, a_missing_page_may_be_filled_through_an_alias_and_continued) {
-  if (!test::is_shared(GetParam())) GTEST_SKIP() << "aliases are of shared memory";
-  const auto modes = register_mode::missing | register_mode::minor;
-  UFFDPP_REQUIRE(test::available(GetParam(), 2, modes));
-  std::optional<mapping> alias;
-  test::signal ready;
-  test::serving served(
-      GetParam(), 2,
-      [&](fault& raised) {
-        EXPECT_TRUE(ready.comes());
-        test::write_byte(alias->range().begin() + raised.offset(), 8);
-        return raised.continue_();
-      },
-      modes);
-  alias.emplace(served.memory().mapping().alias());
-  ready.set();
-  EXPECT_EQ(test::toucher(served.at(1)).saw(), test::shows(8));
-}
-
-TEST_P(fault_on, unprotect_lets_a_write_through_that_was_told) {
-  const auto modes = register_mode::missing | register_mode::write_protect;
-  UFFDPP_REQUIRE(test::available(GetParam(), 2, modes));
-  std::atomic<int> told{0};
-  test::serving served(
-      GetParam(), 2,
-      [&](fault& raised) {
-        if (raised.kind() == fault_kind::missing) return test::fill_by_offset()(raised);
-        EXPECT_EQ(raised.kind(), fault_kind::write_protect);
-        EXPECT_TRUE(raised.is_write());
-        EXPECT_EQ(raised.offset(), page());
-        ++told;
-        return raised.unprotect();
-      },
-      modes);
-  EXPECT_EQ(test::toucher(served.at(0)).saw(), test::shows(1));
-  EXPECT_EQ(test::toucher(served.at(1)).saw(), test::shows(2));
-  ASSERT_TRUE(served.handler().on().write_protect(served.memory().range()));
-  EXPECT_EQ(test::look(served.at(1)), test::shows(2)) << "reading needs no permission";
-  EXPECT_EQ(test::toucher(served.at(1), 9).saw(), test::shows(9));
-  EXPECT_EQ(test::look(served.at(1)), test::shows(9));
-  EXPECT_EQ(told, 1);
-}
-
-TEST_P(fault_on, copy_may_protect_from_the_start) {
-  const auto modes = register_mode::missing | register_mode::write_protect;
-  UFFDPP_REQUIRE(test::available(GetParam(), 1, modes));
-  std::atomic<int> told{0};
-  test::serving served(
-      GetParam(), 1,
-      [&](fault& raised) {
-        if (raised.kind() == fault_kind::missing)
-          return raised.copy_buffer(0, fill_mode::write_protect);
-        ++told;
-        return raised.unprotect();
-      },
-      modes);
-  EXPECT_EQ(test::toucher(served.at(0)).saw(), test::shows(0));
-  EXPECT_EQ(told, 0);
-  EXPECT_EQ(test::toucher(served.at(0), 9).saw(), test::shows(9));
-  EXPECT_EQ(told, 1);
-}
-
 // Runs `body` in the callback for `page` of four anonymous ones, which are zero afterwards.
 template <class Body>
 void with_fault_on(std::size_t page, Body body,
@@ -292,6 +196,16 @@ TEST(fault, copy_buffer_refuses_more_than_there_is) {
         EXPECT_EQ(raised.buffer(10).size(), 10U);
       },
       options);
+}
+
+TEST(fault, move_takes_the_pages_from_elsewhere) {
+  UFFDPP_REQUIRE(test::kernel_has(feature::move));
+  const auto source = mapping::anonymous(2 * page_size());
+  std::memset(source.bytes().data(), 6, source.bytes().size());
+  test::serving served(2, [&](fault& raised) { return raised.move(source.range()); });
+  EXPECT_EQ(test::toucher(served.at(0)).saw(), test::shows(6));
+  EXPECT_EQ(test::toucher(served.at(1)).saw(), test::shows(6));
+  EXPECT_EQ(test::look(source.range().begin()), test::shows(0));
 }
 
 TEST(fault, names_its_thread_where_that_was_negotiated) {
