@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <deque>
 #include <string>
 #include <utility>
@@ -19,7 +20,6 @@
 #include "support/serving.hpp"
 #include "support/sight.hpp"
 #include "support/toucher.hpp"
-#include "support/watchdog.hpp"
 #include "uffd/fault_handler.hpp"
 
 namespace uffd {
@@ -110,24 +110,19 @@ TEST(fault_handler_options, threads_other_than_cpus_is_EINVAL) {
   EXPECT_EQ(test::thrown([&] { fault_handler(test::fill_by_offset(), options); }), EINVAL);
 }
 
+void expect_busy_polling_to_serve(auto callbacks) {
+  fault_handler_options options;
+  options.threads = 2;
+  options.busy_polling = true;
+  test::serving served(test::memory_kind::anonymous, 8, std::move(callbacks),
+                       register_mode::missing, options);
+  for (std::size_t page = 0; page < 8; ++page)
+    EXPECT_EQ(test::look(served.at(page)), test::shows(test::byte_of(page)));
+}
+
 TEST(fault_handler_options, busy_polling_serves_and_stops) {
-  for (const bool with_events : {false, true}) {
-    fault_handler_options options;
-    options.threads = 2;
-    options.busy_polling = true;
-    if (with_events) {
-      test::serving served(test::memory_kind::anonymous, 8,
-                           overloaded{test::fill_by_offset(), [](const remove_event&) {}},
-                           register_mode::missing, options);
-      for (std::size_t page = 0; page < 8; ++page)
-        EXPECT_EQ(test::look(served.at(page)), test::shows(test::byte_of(page)));
-    } else {
-      test::serving served(test::memory_kind::anonymous, 8, test::fill_by_offset(),
-                           register_mode::missing, options);
-      for (std::size_t page = 0; page < 8; ++page)
-        EXPECT_EQ(test::look(served.at(page)), test::shows(test::byte_of(page)));
-    }
-  }
+  expect_busy_polling_to_serve(test::fill_by_offset());
+  expect_busy_polling_to_serve(overloaded{test::fill_by_offset(), [](const remove_event&) {}});
 }
 
 TEST(fault_handler_options, statistics_are_zero_unless_asked_for) {

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <deque>
 #include <optional>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -14,11 +15,9 @@
 #include "support/background.hpp"
 #include "support/descriptors.hpp"
 #include "support/memory.hpp"
-#include "support/requires.hpp"
 #include "support/serving.hpp"
 #include "support/sight.hpp"
 #include "support/toucher.hpp"
-#include "support/watchdog.hpp"
 
 namespace uffd {
 namespace {

@@ -5,7 +5,7 @@
 #include <poll.h>
 #include <sys/mman.h>
 
-#include <atomic>
+#include <cerrno>
 #include <optional>
 #include <stdexcept>
 #include <utility>
@@ -21,7 +21,6 @@
 #include "support/serving.hpp"
 #include "support/sight.hpp"
 #include "support/toucher.hpp"
-#include "support/watchdog.hpp"
 
 namespace uffd {
 namespace {

@@ -23,12 +23,6 @@
 namespace uffd {
 namespace {
 
-using test::filled;
-using test::look;
-using test::memory;
-using test::memory_kind;
-using test::shows;
-
 // Tries until the kernel allows it: EAGAIN outlasts the read of an event.
 template <class Operation>
 outcome persistently(Operation operation) {
@@ -41,7 +35,7 @@ outcome persistently(Operation operation) {
   return result;
 }
 
-class handle_with_an_unread_event : public testing::TestWithParam<memory_kind> {
+class handle_with_an_unread_event : public testing::TestWithParam<test::memory_kind> {
  protected:
   void SetUp() override {
     const auto needed = feature::event_remove | feature::poison | feature::move |
@@ -51,7 +45,7 @@ class handle_with_an_unread_event : public testing::TestWithParam<memory_kind> {
     auto modes = register_mode::missing | register_mode::write_protect;
     if (test::is_shared(GetParam())) modes |= register_mode::minor;
     on_->register_range(memory_.range(), modes);
-    ASSERT_TRUE(on_->copy(memory_.at(3), filled(page_size(), 7)));
+    ASSERT_TRUE(on_->copy(memory_.at(3), test::filled(page_size(), 7)));
     // Waits in the kernel until its event is read.
     remover_.emplace([this] { ::madvise(memory_.bytes().data(), page_size(), MADV_DONTNEED); });
     ASSERT_TRUE(test::readable(on_->fd()));
@@ -64,7 +58,7 @@ class handle_with_an_unread_event : public testing::TestWithParam<memory_kind> {
     EXPECT_TRUE(persistently([&] { return on_->zeropage(memory_.page(0)); }));
   }
 
-  const memory memory_{GetParam(), 4};
+  const test::memory memory_{GetParam(), 4};
   std::optional<handle> on_;
   std::optional<test::background> remover_;
 };
@@ -77,7 +71,7 @@ TEST_P(handle_with_an_unread_event, answers_retry_and_no_bytes_to_all_that_chang
     EXPECT_EQ(result.error(), condition::retry) << name << ": " << result.error().message();
     EXPECT_EQ(result.bytes, 0u) << name;
   };
-  expect_retry(on_->copy(page.begin(), filled(page_size(), 1)), "copy");
+  expect_retry(on_->copy(page.begin(), test::filled(page_size(), 1)), "copy");
   expect_retry(on_->zeropage(page), "zeropage");
   expect_retry(on_->move(page.begin(), memory_.page(3)), "move");
   expect_retry(on_->continue_(page), "continue");
@@ -92,7 +86,7 @@ TEST_P(handle_with_an_unread_event, can_wake_all_the_same) {
 
 TEST(handle_of_unmapped_memory, wakes_a_waiter_into_sigsegv) {
   const auto on = handle::open();
-  std::optional<memory> gone(std::in_place, memory_kind::anonymous, 1);
+  std::optional<test::memory> gone(std::in_place, test::memory_kind::anonymous, 1);
   const auto range = gone->range();
   const test::fence fenced(range);
   on.register_range(range, register_mode::missing);
@@ -100,7 +94,8 @@ TEST(handle_of_unmapped_memory, wakes_a_waiter_into_sigsegv) {
   ASSERT_TRUE(test::next_fault(on));
   gone.reset();
   EXPECT_TRUE(reader.waits());
-  EXPECT_EQ(on.copy(range.begin(), filled(page_size(), 7)).error(), condition::not_registered);
+  EXPECT_EQ(on.copy(range.begin(), test::filled(page_size(), 7)).error(),
+            condition::not_registered);
   EXPECT_TRUE(on.wake(range));
   EXPECT_EQ(reader.saw(), test::takes_sigsegv);
 }
@@ -108,7 +103,7 @@ TEST(handle_of_unmapped_memory, wakes_a_waiter_into_sigsegv) {
 TEST(handle_of_unmapped_memory, hears_of_the_unmap_and_wakes_the_waiter) {
   UFFDPP_REQUIRE(test::kernel_has(feature::event_unmap));
   const auto on = handle::open({.required = feature::event_unmap});
-  std::optional<memory> gone(std::in_place, memory_kind::anonymous, 2);
+  std::optional<test::memory> gone(std::in_place, test::memory_kind::anonymous, 2);
   const auto range = gone->range();
   const test::fence fenced(range);
   on.register_range(range, register_mode::missing);
@@ -128,7 +123,7 @@ TEST(handle_of_unmapped_memory, hears_of_the_unmap_and_wakes_the_waiter) {
 TEST(handle_of_truncated_memory, wakes_a_waiter_into_sigbus) {
   UFFDPP_REQUIRE(test::kernel_has(feature::missing_shmem));
   const auto on = handle::open();
-  const memory cut(memory_kind::shared, 1);
+  const test::memory cut(test::memory_kind::shared, 1);
   on.register_range(cut.range(), register_mode::missing);
   test::toucher reader(cut.begin());
   ASSERT_TRUE(test::next_fault(on));
@@ -149,7 +144,7 @@ class handle_of_a_child : public testing::Test {
     on_->register_range(memory_.range(), register_mode::missing | register_mode::write_protect);
   }
 
-  const memory memory_{memory_kind::anonymous, 2};
+  const test::memory memory_{test::memory_kind::anonymous, 2};
   std::optional<handle> on_;
 };
 
@@ -160,12 +155,14 @@ TEST_F(handle_of_a_child, is_foreign_and_has_the_parents_features) {
 }
 
 TEST_F(handle_of_a_child, fills_the_childs_memory_and_not_the_parents) {
-  test::followed_child child(*on_, [&] { return look(memory_.begin()) == shows(9) ? 0 : 1; });
+  test::followed_child child(*on_,
+                             [&] { return test::look(memory_.begin()) == test::shows(9) ? 0 : 1; });
   ASSERT_TRUE(test::next_fault(child.on()));
-  ASSERT_TRUE(child.on().copy(memory_.begin(), filled(page_size(), 9)));
+  ASSERT_TRUE(child.on().copy(memory_.begin(), test::filled(page_size(), 9)));
   EXPECT_EQ(child.process().wait(), test::exits_with(0));
-  ASSERT_TRUE(persistently([&] { return on_->copy(memory_.begin(), filled(page_size(), 7)); }));
-  EXPECT_EQ(look(memory_.begin()), shows(7));
+  ASSERT_TRUE(
+      persistently([&] { return on_->copy(memory_.begin(), test::filled(page_size(), 7)); }));
+  EXPECT_EQ(test::look(memory_.begin()), test::shows(7));
 }
 
 TEST_F(handle_of_a_child, that_died_reports_target_gone) {

@@ -16,55 +16,49 @@
 namespace uffd {
 namespace {
 
-using test::filled;
-using test::look;
-using test::memory;
-using test::memory_kind;
-using test::shows;
-
 handle open_any() { return handle::open({.optional = feature::minor_shmem | feature::poison}); }
 
 TEST(handle_copy, into_a_part_of_a_huge_page_is_EINVAL) {
   UFFDPP_REQUIRE(test::huge_pages(1));
   const auto on = open_any();
-  const memory one(memory_kind::huge, 1);
+  const test::memory one(test::memory_kind::huge, 1);
   on.register_range(one.range(), register_mode::missing);
-  const auto result = on.copy(one.begin(), filled(page_size(), 7));
+  const auto result = on.copy(one.begin(), test::filled(page_size(), 7));
   EXPECT_EQ(result.number, EINVAL);
   EXPECT_EQ(result.bytes, 0u);
 }
 
 TEST(handle_copy, beyond_the_end_of_the_file_is_EFAULT) {
   const auto on = open_any();
-  const memory two(memory_kind::shared, 2);
+  const test::memory two(test::memory_kind::shared, 2);
   ASSERT_EQ(::ftruncate(two.mapping().file(), static_cast<off_t>(page_size())), 0);
   on.register_range(two.range(), register_mode::missing);
-  EXPECT_EQ(on.copy(two.at(1), filled(page_size(), 7)).number, EFAULT);
+  EXPECT_EQ(on.copy(two.at(1), test::filled(page_size(), 7)).number, EFAULT);
 }
 
 TEST(handle_copy, where_the_page_cache_has_a_page_reports_already_present) {
   const auto on = open_any();
-  const memory one(memory_kind::shared, 1);
+  const test::memory one(test::memory_kind::shared, 1);
   on.register_range(one.range(), register_mode::missing);
   const auto alias = one.mapping().alias();
   test::write_byte(alias.range().begin(), 7);
-  EXPECT_EQ(on.copy(one.begin(), filled(page_size(), 8)).error(), condition::already_present);
-  EXPECT_EQ(look(one.begin()), shows(7));
+  EXPECT_EQ(on.copy(one.begin(), test::filled(page_size(), 8)).error(), condition::already_present);
+  EXPECT_EQ(test::look(one.begin()), test::shows(7));
 }
 
 TEST(handle_copy, into_a_private_view_leaves_the_file_alone) {
   const auto on = open_any();
-  const memory view(memory_kind::private_file, 1);
+  const test::memory view(test::memory_kind::private_file, 1);
   on.register_range(view.range(), register_mode::missing);
-  ASSERT_TRUE(on.copy(view.begin(), filled(page_size(), 7)));
-  EXPECT_EQ(look(view.begin()), shows(7));
+  ASSERT_TRUE(on.copy(view.begin(), test::filled(page_size(), 7)));
+  EXPECT_EQ(test::look(view.begin()), test::shows(7));
   const auto file = view.mapping().alias();
-  EXPECT_EQ(look(file.range().begin()), shows(0));
+  EXPECT_EQ(test::look(file.range().begin()), test::shows(0));
 }
 
 TEST(handle_copy, from_missing_memory_of_its_own_is_EFAULT_without_kernel_faults) {
   const auto on = handle::open({.kernel_faults = kernel_fault_policy::never});
-  const memory two(memory_kind::anonymous, 2);
+  const test::memory two(test::memory_kind::anonymous, 2);
   on.register_range(two.range(), register_mode::missing);
   EXPECT_EQ(on.copy(two.at(0), two.bytes().subspan(page_size())).number, EFAULT);
 }
@@ -73,30 +67,30 @@ TEST(handle_copy, from_missing_memory_of_its_own_is_EFAULT_without_kernel_faults
 TEST(handle_copy, through_another_handle_of_the_process_succeeds) {
   const auto owner = open_any();
   const auto other = open_any();
-  const memory one(memory_kind::anonymous, 1);
+  const test::memory one(test::memory_kind::anonymous, 1);
   owner.register_range(one.range(), register_mode::missing);
-  EXPECT_TRUE(other.copy(one.begin(), filled(page_size(), 7)));
-  EXPECT_EQ(look(one.begin()), shows(7));
+  EXPECT_TRUE(other.copy(one.begin(), test::filled(page_size(), 7)));
+  EXPECT_EQ(test::look(one.begin()), test::shows(7));
 }
 
 TEST(handle_zeropage, into_present_page_reports_already_present) {
-  for (const auto kind : {memory_kind::anonymous, memory_kind::shared}) {
+  for (const auto kind : {test::memory_kind::anonymous, test::memory_kind::shared}) {
     const auto on = open_any();
-    const memory one(kind, 1);
+    const test::memory one(kind, 1);
     on.register_range(one.range(), register_mode::missing);
-    ASSERT_TRUE(on.copy(one.begin(), filled(page_size(), 7)));
+    ASSERT_TRUE(on.copy(one.begin(), test::filled(page_size(), 7)));
     const auto result = on.zeropage(one.range());
     EXPECT_EQ(result.error(), condition::already_present);
     EXPECT_EQ(result.bytes, 0u);
-    EXPECT_EQ(look(one.begin()), shows(7));
+    EXPECT_EQ(test::look(one.begin()), test::shows(7));
   }
 }
 
 TEST(handle_zeropage, up_to_a_present_page_reports_retry_with_what_was_done) {
   const auto on = open_any();
-  const memory three(memory_kind::anonymous, 3);
+  const test::memory three(test::memory_kind::anonymous, 3);
   on.register_range(three.range(), register_mode::missing);
-  ASSERT_TRUE(on.copy(three.at(1), filled(page_size(), 7)));
+  ASSERT_TRUE(on.copy(three.at(1), test::filled(page_size(), 7)));
   const auto result = on.zeropage(three.range());
   EXPECT_EQ(result.error(), condition::retry);
   EXPECT_EQ(result.bytes, page_size());
@@ -104,13 +98,13 @@ TEST(handle_zeropage, up_to_a_present_page_reports_retry_with_what_was_done) {
 
 TEST(handle_zeropage, of_unregistered_memory_reports_not_registered) {
   const auto on = open_any();
-  const memory one(memory_kind::anonymous, 1);
+  const test::memory one(test::memory_kind::anonymous, 1);
   EXPECT_EQ(on.zeropage(one.range()).error(), condition::not_registered);
 }
 
 TEST(handle_zeropage, of_an_unaligned_or_empty_range_is_EINVAL) {
   const auto on = open_any();
-  const memory two(memory_kind::anonymous, 2);
+  const test::memory two(test::memory_kind::anonymous, 2);
   on.register_range(two.range(), register_mode::missing);
   EXPECT_EQ(on.zeropage({two.begin() + 1, page_size()}).number, EINVAL);
   EXPECT_EQ(on.zeropage({two.begin(), 0}).number, EINVAL);
@@ -120,7 +114,7 @@ class handle_continue : public testing::Test {
  protected:
   void SetUp() override { UFFDPP_REQUIRE(test::kernel_has(feature::minor_shmem)); }
 
-  const memory two_{memory_kind::shared, 2};
+  const test::memory two_{test::memory_kind::shared, 2};
   const handle on_ = open_any();
 };
 
@@ -159,7 +153,7 @@ TEST_F(handle_continue, beyond_the_end_of_the_file_is_EINVAL) {
 }
 
 TEST_F(handle_continue, of_anonymous_memory_is_EINVAL) {
-  const memory one(memory_kind::anonymous, 1);
+  const test::memory one(test::memory_kind::anonymous, 1);
   on_.register_range(one.range(), register_mode::missing);
   EXPECT_EQ(on_.continue_(one.range()).number, EINVAL);
 }
@@ -181,7 +175,7 @@ class handle_poison : public testing::Test {
 
 TEST_F(handle_poison, makes_system_calls_on_the_page_fail_with_EFAULT) {
   const auto on = open_any();
-  const memory one(memory_kind::anonymous, 1);
+  const test::memory one(test::memory_kind::anonymous, 1);
   on.register_range(one.range(), register_mode::missing);
   ASSERT_TRUE(on.poison(one.range()));
   const unique_fd zeroes(::open("/dev/zero", O_RDONLY | O_CLOEXEC));
@@ -195,7 +189,7 @@ TEST_F(handle_poison, makes_system_calls_on_the_page_fail_with_EFAULT) {
 
 TEST_F(handle_poison, twice_reports_already_present) {
   const auto on = open_any();
-  const memory one(memory_kind::anonymous, 1);
+  const test::memory one(test::memory_kind::anonymous, 1);
   on.register_range(one.range(), register_mode::missing);
   ASSERT_TRUE(on.poison(one.range()));
   EXPECT_EQ(on.poison(one.range()).error(), condition::already_present);
