@@ -9,16 +9,23 @@
 #include <cstdlib>
 #include <string>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define UFFDPP_SANITIZER_ALLOCATES 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define UFFDPP_SANITIZER_ALLOCATES 1
+#ifdef __has_feature
+#define UFFDPP_HAS_FEATURE(name) __has_feature(name)
+#else
+#define UFFDPP_HAS_FEATURE(name) 0
 #endif
+#if defined(__SANITIZE_ADDRESS__) || UFFDPP_HAS_FEATURE(address_sanitizer)
+#define UFFDPP_SANITIZER_ALLOCATES 1
+#elif defined(__SANITIZE_THREAD__) || UFFDPP_HAS_FEATURE(thread_sanitizer)
+#define UFFDPP_SANITIZER_ALLOCATES 1
+#define UFFDPP_SANITIZER_CONCEALS_ALIGNED 1
 #endif
 
 #ifdef UFFDPP_SANITIZER_ALLOCATES
-#include <sanitizer/allocator_interface.h>
+// GCC installs no header for it.
+extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*on_malloc)(const volatile void*,
+                                                                           std::size_t),
+                                                         void (*on_free)(const volatile void*));
 #endif
 
 namespace uffd::test {
@@ -27,6 +34,13 @@ namespace detail {
 inline constinit std::atomic<long> allocations{0};
 
 }  // namespace detail
+
+// ThreadSanitizer tells nothing of aligned_alloc and posix_memalign.
+#ifdef UFFDPP_SANITIZER_CONCEALS_ALIGNED
+inline constexpr bool aligned_allocations_are_counted = false;
+#else
+inline constexpr bool aligned_allocations_are_counted = true;
+#endif
 
 // So far. Zero forever where they can't be counted.
 inline long allocations() { return detail::allocations.load(); }
