@@ -6,7 +6,6 @@
 #include <memory>
 #include <thread>
 
-
 namespace uffd::detail {
 namespace {
 
