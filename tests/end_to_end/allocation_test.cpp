@@ -14,6 +14,7 @@
 #include <semaphore>
 #include <span>
 
+#include "support/asleep.hpp"
 #include "support/awaited.hpp"
 #include "support/background.hpp"
 #include "support/forked.hpp"
@@ -35,8 +36,10 @@ class allocation : public testing::Test {
 
 using allocation_count = allocation;
 
+// A thread's begin allocates under AddressSanitizer: not before all have begun.
 template <class Body>
 long allocations_in(Body&& body) {
+  EXPECT_TRUE(test::eventually(test::others_sleep));
   const long before = test::allocations();
   body();
   return test::allocations() - before;

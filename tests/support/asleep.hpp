@@ -3,9 +3,12 @@
 #pragma once
 
 #include <sys/types.h>
+#include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
 #include <string>
+#include <system_error>
 
 namespace uffd::test {
 
@@ -26,6 +29,16 @@ inline char state_of(pid_t thread) {
 inline bool sleeps(pid_t thread) {
   const char state = state_of(thread);
   return state == 'S' || state == 'D';
+}
+
+// Whether all threads of this process but this one sleep: then those just started have begun.
+inline bool others_sleep() {
+  std::error_code ended_meanwhile;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task", ended_meanwhile)) {
+    const pid_t thread = std::stoi(task.path().filename());
+    if (thread != ::gettid() && state_of(thread) == 'R') return false;
+  }
+  return true;
 }
 
 // Waiting for somebody to read an event: fork, madvise, munmap and mremap do.
