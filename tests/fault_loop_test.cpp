@@ -3,9 +3,9 @@
 
 #include <gtest/gtest.h>
 #include <poll.h>
-#include <sys/mman.h>
 
 #include <cerrno>
+#include <atomic>
 #include <optional>
 #include <stdexcept>
 #include <utility>
@@ -13,6 +13,7 @@
 #include "support/awaited.hpp"
 #include "support/background.hpp"
 #include "support/descriptors.hpp"
+#include "support/event_causes.hpp"
 #include "support/events.hpp"
 #include "support/forked.hpp"
 #include "support/memory.hpp"
@@ -89,11 +90,7 @@ TEST(fault_loop, tries_again_what_an_unread_event_kept_from_being_installed) {
   resolution::state first_answer = resolution::state::deferred;
   fault_loop loop(overloaded{[&](fault& raised) {
                                if (++calls == 1) {
-                                 remover.emplace([&] {
-                                   EXPECT_EQ(::madvise(reinterpret_cast<void*>(memory.at(1)),
-                                                       page_size(), MADV_DONTNEED),
-                                             0);
-                                 });
+                                 remover.emplace([&] { test::drop(memory.page(1)); });
                                  EXPECT_TRUE(remover->waits_for_reader());
                                }
                                const auto answer = test::fill(raised, 7);
@@ -124,9 +121,7 @@ TEST(fault_loop, wakes_a_deferred_fault_that_ends_after_such_a_refusal) {
   const auto region = loop.serve(memory.range());
   test::toucher reader(memory.at(0));
   ASSERT_TRUE(run(loop, [&] { return kept.has_value(); }));
-  test::background remover([&] {
-    EXPECT_EQ(::madvise(reinterpret_cast<void*>(memory.at(1)), page_size(), MADV_DONTNEED), 0);
-  });
+  test::background remover([&] { test::drop(memory.page(1)); });
   ASSERT_TRUE(remover.waits_for_reader());
   EXPECT_EQ(kept->copy(test::filled(page_size(), 1)).kind(), resolution::state::retry);
   kept.reset();
@@ -225,8 +220,7 @@ TEST(fault_loop, ends_while_an_event_is_unread_without_harm_to_present_pages) {
   const auto region = loop->serve(memory.range());
   test::toucher first(memory.at(0));
   ASSERT_TRUE(run(*loop, [&] { return is_over(first); }));
-  test::background remover(
-      [&] { ::madvise(reinterpret_cast<void*>(memory.at(1)), page_size(), MADV_DONTNEED); });
+  test::background remover([&] { test::drop(memory.page(1)); });
   ASSERT_TRUE(remover.waits_for_reader());
   loop.reset();
   EXPECT_TRUE(remover.finishes());
