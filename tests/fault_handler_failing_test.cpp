@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Callbacks that can't serve, throw or say what isn't so: closed, never a hang, never zeroes.
 #include <gtest/gtest.h>
+#include <signal.h>
 
 #include <atomic>
+#include <csignal>
 #include <deque>
 #include <optional>
 #include <set>
@@ -120,6 +122,29 @@ TEST_P(failing, on_a_minor_page_gives_SIGBUS) {
   EXPECT_EQ(test::toucher(served.at(0)).saw(), test::takes_sigbus);
 }
 
+// Which of the two codes a poisoned page has depends on how the kernel was built.
+TEST_P(failing, gives_a_SIGBUS_that_says_bad_address_or_broken_memory) {
+  UFFDPP_REQUIRE(test::available(GetParam(), 2));
+  test::serving served(GetParam(), 2, [](fault&) -> resolution { return std::errc::io_error; });
+  if (!served.region().info().ioctls.has(range_ioctl::poison))
+    GTEST_SKIP() << "this kernel can't poison";
+  static volatile std::sig_atomic_t code;
+  static struct sigaction former;
+  struct sigaction noting {};
+  noting.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK;
+  noting.sa_sigaction = [](int number, siginfo_t* info, void* context) {
+    code = info->si_code;
+    former.sa_sigaction(number, info, context);
+  };
+  ASSERT_EQ(::sigaction(SIGBUS, &noting, &former), 0);
+  for (const auto* const when : {"while it waits", "later"}) {
+    code = 0;
+    EXPECT_EQ(test::look(served.at(0)), test::takes_sigbus);
+    EXPECT_TRUE(code == BUS_ADRERR || code == BUS_MCEERR_AR) << code << ' ' << when;
+  }
+  ::sigaction(SIGBUS, &former, nullptr);
+}
+
 TEST(failing_callback, that_claims_to_have_resolved_is_asked_again) {
   std::atomic<int> calls{0};
   test::serving served(1, [&](fault& raised) {
@@ -178,7 +203,6 @@ TEST(retried_fault, comes_again_until_it_is_resolved) {
   EXPECT_EQ(calls, 20);
 }
 
-// More than can be parked: those without room are woken and come by themselves.
 TEST(retried_fault, comes_again_when_many_are_parked) {
   constexpr std::size_t count = 48;
   std::atomic<bool> ready{false};
