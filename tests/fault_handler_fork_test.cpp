@@ -2,6 +2,7 @@
 // What a forked child may do with its parent's handler, and what it sees of the served memory.
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
@@ -91,6 +92,28 @@ TEST_P(forked_handler, refuses_to_be_used_in_the_child) {
               return 0;
             }),
             test::exits_with(0));
+  parent_is_unaffected();
+}
+
+TEST_P(forked_handler, refuses_to_be_handed_over_by_the_child) {
+  for (const auto policy :
+       {stop_policy::inaccessible, stop_policy::hand_over, stop_policy::leave_zero}) {
+    fault_handler_options options;
+    options.threads = 1;
+    options.forks = GetParam();
+    options.on_stop = policy;
+    fault_handler handler(test::fill_by_offset(), options);
+    const auto region = handler.serve(mapping::anonymous(2 * page_size()));
+    const auto begin = page_range(region.bytes()).begin();
+    EXPECT_EQ(test::in_child([&] {
+                ::alarm(5);
+                return test::thrown([&] { static_cast<void>(handler.hand_over()); }) == EOWNERDEAD
+                           ? 0
+                           : 1;
+              }),
+              test::exits_with(0));
+    EXPECT_EQ(test::toucher(begin + page_size()).saw(), test::shows(2));
+  }
   parent_is_unaffected();
 }
 
