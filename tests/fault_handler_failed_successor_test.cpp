@@ -71,7 +71,8 @@ INSTANTIATE_TEST_SUITE_P(
     ways, failed_successor,
     testing::Combine(testing::Values(needs_more_features, on_no_cpu, with_second_thread_on_no_cpu,
                                      with_a_range_served_twice),
-                     testing::Values(stop_policy::inaccessible, stop_policy::hand_over)),
+                     testing::Values(stop_policy::inaccessible, stop_policy::hand_over,
+                                     stop_policy::leave_zero)),
     name_of);
 
 TEST_P(failed_successor, closes_what_it_was_given_and_never_shows_zeroes) {
