@@ -202,6 +202,28 @@ TEST_P(hand_over, follows_events_that_wait_for_their_callbacks) {
   EXPECT_EQ(test::toucher(target.at(1)).saw(), test::shows(2));
 }
 
+// Nobody else could tell it: the successor doesn't see what was read before.
+TEST_P(hand_over, tells_callbacks_of_every_event_that_was_read) {
+  test::signal started;
+  test::signal go_on;
+  test::heard<page_range> removed;
+  start(overloaded{fill_with(1), [&](const remove_event& seen) {
+                     started.set();
+                     EXPECT_TRUE(go_on.comes());
+                     removed.add(seen.range);
+                   }});
+  for (const std::size_t page : {0U, 1U, 2U}) {
+    test::drop(memory_.page(page));
+    ASSERT_TRUE(started.comes());
+  }
+  test::background hander([&] { static_cast<void>(handler_->hand_over()); });
+  EXPECT_TRUE(hander.blocks());
+  go_on.set();
+  ASSERT_TRUE(hander.finishes());
+  EXPECT_EQ(removed.all(),
+            (std::vector<page_range>{memory_.page(0), memory_.page(1), memory_.page(2)}));
+}
+
 // Between the two nobody reads: who causes an event waits for the successor, which hears of it.
 TEST_P(hand_over, leaves_an_unread_event_to_the_successor) {
   const test::memory target(test::memory_kind::anonymous, 1);
