@@ -52,6 +52,24 @@ TEST(forked_children, lose_a_region_that_ends) {
   EXPECT_EQ(child.process().wait(), test::dies_of(SIGBUS));
 }
 
+// Where forks are the only events, nothing but their order of reading tells one from another.
+TEST(forked_children, are_numbered_in_the_order_of_their_forks) {
+  UFFDPP_REQUIRE(test::fork_events());
+  fault_handler_options options;
+  options.threads = 4;
+  for (int round = 0; round < 100; ++round) {
+    const test::serving served(
+        test::memory_kind::anonymous, 1,
+        [](fault& raised) { return test::fill(raised, static_cast<int>(raised.space())); },
+        register_mode::missing, options);
+    const auto number = [&] { return std::to_integer<int>(test::read_byte(served.at(0))); };
+    test::forked first(number);
+    test::forked second(number);
+    ASSERT_EQ(first.wait(), test::exits_with(1)) << "round " << round;
+    ASSERT_EQ(second.wait(), test::exits_with(2)) << "round " << round;
+  }
+}
+
 class forked_children_of : public testing::TestWithParam<unsigned> {
  protected:
   void SetUp() override { UFFDPP_REQUIRE(test::fork_events()); }
