@@ -76,7 +76,8 @@ INSTANTIATE_TEST_SUITE_P(
     name_of);
 
 TEST_P(failed_successor, closes_what_it_was_given_and_never_shows_zeroes) {
-  const auto [way, policy] = GetParam();
+  const auto way = std::get<0>(GetParam());
+  const auto policy = std::get<1>(GetParam());
   const test::memory memory(test::memory_kind::anonymous, 4);
   fault_handler handler(fill_with(1), test::one_thread());
   const auto region = handler.serve(memory.range());
@@ -95,7 +96,8 @@ TEST_P(failed_successor, closes_what_it_was_given_and_never_shows_zeroes) {
 
 TEST_P(failed_successor, closes_children_too) {
   UFFDPP_REQUIRE(test::fork_events());
-  const auto [way, policy] = GetParam();
+  const auto way = std::get<0>(GetParam());
+  const auto policy = std::get<1>(GetParam());
   const test::memory memory(test::memory_kind::anonymous, 4);
   fault_handler handler(fill_with(1), test::one_thread());
   const auto region = handler.serve(memory.range());
