@@ -86,7 +86,7 @@ struct fault_handler::threads {
     try {
       start(places);
     } catch (...) {
-      engine->request_stop(policy);
+      engine->request_stop(stop_policy::inaccessible);  // it may have taken something over
       join_all();
       throw;
     }

@@ -236,7 +236,7 @@ TEST_P(hand_over, leaves_an_unread_event_to_the_successor) {
   EXPECT_EQ(test::look(memory_.at(0)), test::shows(1));
   auto handed = handler_->hand_over();
   test::background mover([&] { test::move_memory(memory_.page(1), target.begin()); });
-  EXPECT_TRUE(test::waits_for_reader(mover));
+  EXPECT_TRUE(mover.waits_for_reader());
   successor_.emplace(std::move(handed), callbacks(2, after), options());
   ASSERT_TRUE(mover.finishes());
   EXPECT_EQ(after.only(), memory_.page(1));

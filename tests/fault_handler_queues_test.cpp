@@ -153,7 +153,7 @@ TEST(events_are_too_many, so_that_who_causes_more_waits_and_all_are_heard_in_ord
     before = done;
     return stands;
   })) << "events are read without end";
-  EXPECT_TRUE(test::waits_for_reader(remover));
+  EXPECT_TRUE(remover.waits_for_reader());
   EXPECT_LT(done, removals) << "more were read than this test expects to find room";
   test::toucher reader(served.at(pages));
   EXPECT_TRUE(reader.waits()) << "a fault overtook events";

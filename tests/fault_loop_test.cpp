@@ -4,8 +4,8 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 
-#include <cerrno>
 #include <atomic>
+#include <cerrno>
 #include <optional>
 #include <stdexcept>
 #include <utility>

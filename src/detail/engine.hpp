@@ -106,15 +106,9 @@ class engine : public std::enable_shared_from_this<engine> {
   // faults remain to be dispatched.
   std::span<const uapi::message> read(address_space& space,
                                       std::span<uapi::message> buffer) noexcept {
-    if (is_gated_) return read_through_gate(space, buffer);
-    if (has_queued_events() && !await_room()) return {};
-    const auto batch = read_messages(space.descriptor_number, buffer);
-    if (batch.number != 0) [[unlikely]]
-      report_unreadable(batch.number);
-    const auto messages = buffer.first(batch.count);
-    const bool is_one_fault =
-        messages.size() == 1 && messages.front().event == uapi::event::page_fault;
-    return is_one_fault ? messages : take_events_out(space, messages);
+    if (has_events_)
+      return is_gated_ ? read_through_gate(space, buffer) : read_alone(space, buffer);
+    return read_batch(space, buffer);
   }
   // True if there is nothing to do but to wait for messages.
   bool is_quiet() const noexcept {
@@ -176,6 +170,31 @@ class engine : public std::enable_shared_from_this<engine> {
   }
   std::span<const uapi::message> sort_and_queue(address_space& space,
                                                 std::span<uapi::message> messages) noexcept;
+  std::span<uapi::message> read_batch(const address_space& space,
+                                      std::span<uapi::message> buffer) noexcept {
+    const auto batch = read_messages(space.descriptor_number, buffer);
+    if (batch.number != 0) [[unlikely]]
+      report_unreadable(batch.number);
+    return buffer.first(batch.count);
+  }
+  // One reader at a time until its events are queued, or two forks could change places.
+  std::span<const uapi::message> read_alone(address_space& space,
+                                            std::span<uapi::message> buffer) noexcept {
+    const auto before = reading_.exchange(reading::by_one, std::memory_order_acquire);
+    if (before != reading::by_nobody && !wait_to_read(before)) [[unlikely]]
+      return {};
+    const auto messages = read_batch(space, buffer);
+    auto after = reading::by_nobody;
+    std::span<const uapi::message> faults = messages;
+    if (messages.size() != 1 || messages.front().event != uapi::event::page_fault) [[unlikely]] {
+      faults = take_events_out(space, messages);
+      if (!has_room()) after = reading::held_back;
+    }
+    reading_.store(after, std::memory_order_release);
+    return faults;
+  }
+  enum class reading : std::uint8_t { by_nobody, by_one, held_back };
+  bool wait_to_read(reading before) noexcept;
   bool has_room() const noexcept;
   bool await_room() noexcept;
   void report_unreadable(int number) noexcept;
@@ -188,6 +207,7 @@ class engine : public std::enable_shared_from_this<engine> {
   };
   std::shared_ptr<address_space> add_child(handle on, std::shared_ptr<const range_table> table);
   void watch_child(address_space& child) noexcept;
+  void wait_until_queued() noexcept;
   void apply_events() noexcept;
   void apply_event(const queued_event& queued);
   template <class Event>
@@ -204,6 +224,7 @@ class engine : public std::enable_shared_from_this<engine> {
   const bool follows_forks_;
   const std::size_t buffer_size_;
   bool has_standby_ = false;
+  std::atomic<reading> reading_{reading::by_nobody};  // without the gate
 
   std::shared_ptr<address_space> own_;
   gate gate_;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <thread>
 #include <type_traits>
 #include <vector>
 
@@ -40,6 +41,18 @@ std::span<const uapi::message> engine::read_through_gate(address_space& space,
 // For a batch of each reader: all may be about to read.
 bool engine::has_room() const noexcept {
   return events_.has_room_for(epochs_.readers() * message_reader::capacity);
+}
+
+// Another one reads, which is short: whoever polls comes again if it is not. Or the queue was full.
+[[gnu::cold]] bool engine::wait_to_read(reading before) noexcept {
+  constexpr int most_tries = 200;
+  for (int tries = 0; before == reading::by_one; ++tries) {
+    if (tries == most_tries) return false;
+    before = reading_.exchange(reading::by_one, std::memory_order_acquire);
+  }
+  if (before == reading::by_nobody || await_room()) return true;
+  reading_.store(reading::held_back, std::memory_order_release);
+  return false;
 }
 
 // With so many events read and not handled, whoever causes more waits for the callbacks.
@@ -106,10 +119,18 @@ std::optional<engine::applied_event> engine::take_applied() noexcept {
   return first;
 }
 
+// Whoever caused an event goes on at the read, a moment before it is queued.
+void engine::wait_until_queued() noexcept {
+  if (is_gated_) return gate_.wait_for_writer();
+  constexpr int most_tries = 1000;  // others may read one after the other
+  for (int i = 0; i < most_tries && reading_.load() == reading::by_one; ++i)
+    std::this_thread::yield();
+}
+
 // With the control lock held, by whoever looks at tables: who caused an event has gone on since it
 // was read, and may have mapped, served or ended something else there.
 void engine::apply_events() noexcept {
-  if (is_gated_) gate_.wait_for_writer();  // its events were read, and are not queued yet
+  wait_until_queued();
   while (const auto queued = events_.pop()) {
     try {
       apply_event(*queued);

@@ -165,11 +165,10 @@ void worker::read(address_space& space) noexcept {
   // With faults, the first of them sees to the events.
   if (faults.empty() && engine_.has_queued_events()) engine_.handle_events(*this);
   const std::int64_t read_at = statistics_ ? count_read(faults.empty()) : 0;
-  for (const uapi::message& raw : faults) {
-    pending_fault pending{decode_fault(raw, space.features), &space, 0, read_at};
+  for (auto next = faults.begin(); next != faults.end();) {
+    pending_fault pending{decode_fault(*next, space.features), &space, 0, read_at};
     engine_.dispatch(*this, pending);
-    if (engine_.is_stopping()) [[unlikely]]
-      engine_.close_once();
+    if (++next != faults.end() && engine_.is_stopping()) engine_.close_once();
   }
 }
 

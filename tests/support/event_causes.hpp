@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: MIT
-// What makes the kernel send events, and threads that wait for theirs to be read.
+// What makes the kernel send events.
 #pragma once
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
 #include <cstdint>
-#include <fstream>
-#include <string>
 
-#include "support/awaited.hpp"
-#include "support/background.hpp"
 #include "uffd/page_range.hpp"
 
 namespace uffd::test {
@@ -30,18 +26,6 @@ inline void move_memory(page_range from, std::uintptr_t to) {
   EXPECT_EQ(::mremap(reinterpret_cast<void*>(from.begin()), from.size(), from.size(),
                      MREMAP_MAYMOVE | MREMAP_FIXED, reinterpret_cast<void*>(to)),
             reinterpret_cast<void*>(to));
-}
-
-// True once that thread sleeps in the kernel where only SIGKILL reaches it: waiting for an event to
-// be read.
-inline bool waits_for_reader(background& thread) {
-  const auto path = "/proc/self/task/" + std::to_string(thread.thread_id()) + "/stat";
-  return eventually([&] {
-    std::string line;
-    std::getline(std::ifstream(path), line);
-    const auto name_end = line.rfind(") ");
-    return name_end != std::string::npos && line.compare(name_end + 2, 1, "D") == 0;
-  });
 }
 
 }  // namespace uffd::test
