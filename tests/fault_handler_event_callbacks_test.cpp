@@ -2,6 +2,7 @@
 // What callbacks hear of forks, moves, removals and unmappings, and when.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <array>
 #include <atomic>
@@ -258,6 +259,25 @@ TEST(workers_with_events, answer_a_fault_while_an_event_callback_of_a_later_even
   removed.set();
   EXPECT_EQ(reader.saw(), test::shows(1));
   answered.set();
+}
+
+// The old place stays registered, and reads anew what a fault there brings.
+TEST(remapped_without_unmapping, memory_is_served_at_both_places) {
+  test::heard<remap_event> moved;
+  const test::memory target(test::memory_kind::anonymous, 2);
+  test::serving served(
+      2, overloaded{test::fill_by_offset(), [&](const remap_event& seen) { moved.add(seen); },
+                    [](const unmap_event&) {}});
+  EXPECT_EQ(test::look(served.at(0)), test::shows(1));
+  ASSERT_EQ(::mremap(reinterpret_cast<void*>(served.at(0)), served.memory().size(),
+                     served.memory().size(), MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP,
+                     reinterpret_cast<void*>(target.begin())),
+            reinterpret_cast<void*>(target.begin()));
+  EXPECT_EQ(test::look(target.at(0)), test::shows(1));
+  EXPECT_EQ(test::look(target.at(1)), test::shows(2));
+  EXPECT_EQ(test::look(served.at(1)), test::shows(2));
+  ASSERT_TRUE(moved.only());
+  EXPECT_EQ(moved.only()->to, target.begin());
 }
 
 }  // namespace

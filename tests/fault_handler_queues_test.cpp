@@ -166,5 +166,29 @@ TEST(events_are_too_many, so_that_who_causes_more_waits_and_all_are_heard_in_ord
     ASSERT_EQ(all[i], served.memory().page(i % pages)) << "removal " << i;
 }
 
+// The first callback holds up the only thread: all others are read at once, or by the standby.
+TEST(fault_handler, looks_for_a_stop_between_faults_that_were_read) {
+  constexpr std::size_t pages = 8;
+  test::signal started;
+  test::signal go_on;
+  std::atomic<int> begun{0};
+  test::serving served(pages, [&](fault& raised) {
+    if (++begun == 1) {
+      started.set();
+      EXPECT_TRUE(go_on.comes());
+    }
+    return test::fill(raised, 7);
+  });
+  std::deque<test::toucher> readers;
+  readers.emplace_back(served.at(0));
+  ASSERT_TRUE(started.comes());
+  for (std::size_t page = 1; page < pages; ++page) readers.emplace_back(served.at(page));
+  for (test::toucher& reader : readers) EXPECT_TRUE(reader.waits());
+  served.handler().request_stop();
+  go_on.set();
+  for (test::toucher& reader : readers) EXPECT_TRUE(reader.finishes());
+  EXPECT_EQ(begun, 1);
+}
+
 }  // namespace
 }  // namespace uffd

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <csignal>
 #include <cstring>
 #include <deque>
 #include <optional>
@@ -14,6 +15,7 @@
 #include "support/awaited.hpp"
 #include "support/background.hpp"
 #include "support/descriptors.hpp"
+#include "support/forked.hpp"
 #include "support/memory.hpp"
 #include "support/serving.hpp"
 #include "support/sight.hpp"
@@ -252,6 +254,20 @@ TEST(fault_handler, leaves_no_descriptor_behind_whose_callbacks_own_its_deferred
     EXPECT_EQ(reader.saw(), test::takes_sigbus);
   }
   EXPECT_EQ(test::open_descriptors(), descriptors);
+}
+
+TEST(fault_handler, that_ends_in_its_own_callback_ends_the_process) {
+  const auto end = test::in_child([] {
+    test::memory memory(test::memory_kind::anonymous, 1);
+    std::optional<fault_handler> handler;
+    handler.emplace([&](fault& raised) {
+      handler.reset();
+      return test::fill(raised, 7);
+    });
+    const auto region = handler->serve(memory.range());
+    test::look(memory.at(0));
+  });
+  EXPECT_EQ(end, test::dies_of(SIGABRT));
 }
 
 }  // namespace

@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <deque>
 #include <optional>
 #include <stdexcept>
 #include <utility>
@@ -226,6 +228,25 @@ TEST(fault_loop, ends_while_an_event_is_unread_without_harm_to_present_pages) {
   EXPECT_TRUE(remover.finishes());
   EXPECT_EQ(test::look(memory.at(0)), test::shows(1));
   EXPECT_NE(test::look(memory.at(2)), test::shows(0));
+}
+
+TEST(fault_loop, dispatched_by_its_own_callback_does_nothing_there) {
+  int depth = 0;
+  int deepest = 0;
+  std::optional<fault_loop> loop(std::in_place, [&](fault& raised) {
+    deepest = std::max(deepest, ++depth);
+    loop->dispatch();
+    --depth;
+    return test::fill(raised, 7);
+  });
+  const test::memory memory(test::memory_kind::anonymous, 4);
+  const auto region = loop->serve(memory.range());
+  std::deque<test::toucher> readers;
+  for (std::size_t page = 0; page < 4; ++page) readers.emplace_back(memory.at(page));
+  for (test::toucher& reader : readers) EXPECT_TRUE(reader.waits());
+  for (test::toucher& reader : readers)
+    EXPECT_TRUE(run(*loop, [&] { return is_over(reader); })) << "a fault was lost";
+  EXPECT_EQ(deepest, 1);
 }
 
 TEST(fault_loop, rethrows_an_error_once) {

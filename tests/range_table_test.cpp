@@ -118,6 +118,17 @@ TEST(range_table, keeps_offsets_when_it_is_moved) {
   EXPECT_EQ(says(table, 16), whose(a, 6));
 }
 
+TEST(range_table, keeps_what_was_moved_away_until_it_is_unmapped) {
+  range_table table;
+  table.insert(pages(10, 10), a);
+  table.apply(remap_event{pages(12, 4), at(50)}, true);
+  EXPECT_EQ(says(table, 12), whose(a, 2));
+  EXPECT_EQ(says(table, 50), whose(a, 2));
+  table.apply(unmap_event{pages(12, 4)});
+  EXPECT_EQ(says(table, 12), nobodys);
+  EXPECT_EQ(says(table, 50), whose(a, 2));
+}
+
 TEST(range_table, replaces_what_was_where_it_is_moved_to) {
   range_table table;
   table.insert(pages(10, 4), a);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Regions that move, end in another order, in another process, or can't begin.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
@@ -131,6 +132,20 @@ TEST(region, outlives_its_handle) {
   registered.reset();
   ASSERT_TRUE(reader.finishes());
   EXPECT_NE(reader.saw()->signal, 0);
+}
+
+TEST(region, end_frees_what_lies_around_memory_that_cannot_be_registered) {
+  const auto on = handle::open();
+  const test::memory memory(test::memory_kind::anonymous, 5);
+  std::optional<region> served(std::in_place, on, memory.range());
+  const unique_fd program(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+  ASSERT_NE(::mmap(reinterpret_cast<void*>(memory.at(2)), page_size(), PROT_READ,
+                   MAP_PRIVATE | MAP_FIXED, program.get(), 0),
+            MAP_FAILED);
+  served->complete();
+  served.reset();
+  for (const std::size_t page : {0U, 1U, 3U, 4U})
+    EXPECT_EQ(test::look(memory.at(page)), test::shows(0)) << "page " << page;
 }
 
 TEST(region, end_in_a_forked_child_changes_nothing_there_nor_in_the_parent) {

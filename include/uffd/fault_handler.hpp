@@ -57,7 +57,8 @@ struct UFFDPP_EXPORT handed_over {
 /// coming for about two and a half seconds, it fails closed too.
 ///
 /// Set-up throws std::system_error. Member functions may be called from any thread; one that was
-/// moved from may only be assigned to or end.
+/// moved from may only be assigned to or end. It must not end in one of its own callbacks: that
+/// ends the process with a message.
 class UFFDPP_EXPORT fault_handler {
  public:
   /// Opens a handle with what `options.open` and the callbacks ask for, and starts.

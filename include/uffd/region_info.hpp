@@ -17,11 +17,11 @@ namespace uffd {
 
 /// What was registered, and what the kernel answered.
 struct region_info {
-  page_range range;            ///< whole pages
-  std::size_t page_size = 0;   ///< bytes in one of its pages
-  flags<register_mode> modes;  ///< which faults it raises
-  flags<range_ioctl> ioctls;   ///< what the kernel offers to do to it
-  std::uint64_t tag = 0;       ///< the caller's own
+  page_range range = {};            ///< whole pages
+  std::size_t page_size = 0;        ///< bytes in one of its pages
+  flags<register_mode> modes = {};  ///< which faults it raises
+  flags<range_ioctl> ioctls = {};   ///< what the kernel offers to do to it
+  std::uint64_t tag = 0;            ///< the caller's own
   /// Bytes before `range` in what was served first: not 0 for what is left of a range that was
   /// moved or unmapped in part, when a successor takes it over.
   std::size_t offset = 0;

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+// What was handed over, or left for a successor, and nobody took: closed, never zeroes.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <optional>
+#include <utility>
+
+#include "support/event_causes.hpp"
+#include "support/memory.hpp"
+#include "support/requires.hpp"
+#include "support/serving.hpp"
+#include "support/sight.hpp"
+#include "support/toucher.hpp"
+#include "uffd/fault_handler.hpp"
+
+namespace uffd {
+namespace {
+
+fault_handler_options for_a_successor() {
+  auto options = test::one_thread();
+  options.on_stop = stop_policy::hand_over;
+  return options;
+}
+
+TEST(abandoned, by_a_handler_that_ends_unasked_is_closed) {
+  const test::memory memory(test::memory_kind::anonymous, 2);
+  std::optional<fault_handler> handler(std::in_place, test::fill_by_offset(), for_a_successor());
+  const auto region = handler->serve(memory.range());
+  EXPECT_EQ(test::look(memory.at(0)), test::shows(1));
+  handler.reset();
+  EXPECT_EQ(test::look(memory.at(0)), test::shows(1));
+  EXPECT_EQ(test::look(memory.at(1)), test::takes_sigbus);
+}
+
+TEST(abandoned, by_whoever_was_given_it_is_closed) {
+  test::serving served(2, test::fill_by_offset());
+  EXPECT_EQ(test::look(served.at(0)), test::shows(1));
+  { const auto dropped = served.handler().hand_over(); }
+  EXPECT_EQ(test::look(served.at(0)), test::shows(1));
+  EXPECT_EQ(test::look(served.at(1)), test::takes_sigbus);
+}
+
+TEST(abandoned, by_assignment_of_another_is_closed) {
+  test::serving former(1, test::fill_by_offset());
+  test::serving latter(1, test::fill_by_offset());
+  auto given = former.handler().hand_over();
+  given = latter.handler().hand_over();
+  EXPECT_EQ(test::look(former.at(0)), test::takes_sigbus);
+  const fault_handler successor(std::move(given), test::fill_by_offset());
+  EXPECT_EQ(test::look(latter.at(0)), test::shows(1));
+}
+
+TEST(handed_over, whose_region_ended_after_the_stop_is_still_the_successors) {
+  const test::memory memory(test::memory_kind::anonymous, 1);
+  fault_handler handler(test::fill_by_offset(), for_a_successor());
+  {
+    const auto region = handler.serve(memory.range());
+    handler.request_stop();
+    handler.join();
+  }
+  const fault_handler successor(handler.hand_over(), test::fill_by_offset());
+  EXPECT_EQ(test::look(memory.at(0)), test::shows(1));
+}
+
+// As another process would, which is told neither features nor what the kernel offers.
+TEST(handed_over, that_is_released_can_be_served_by_its_descriptor) {
+  const test::memory memory(test::memory_kind::anonymous, 3);
+  fault_handler handler(test::fill_by_offset(), for_a_successor());
+  const auto region = handler.serve(memory.range());
+  auto given = handler.hand_over();
+  unique_fd descriptor(::dup(given.on.fd()));
+  given.release();
+  { const auto dropped = std::move(given); }
+  test::toucher waiting(memory.at(0));
+  EXPECT_TRUE(waiting.waits());
+  {
+    auto options = test::one_thread();
+    options.forks = handler.on().features().has(feature::event_fork) ? fork_policy::follow
+                                                                     : fork_policy::not_inherited;
+    fault_handler successor(handle::adopt(std::move(descriptor), handler.on().features()),
+                            test::fill_by_offset(), options);
+    successor.serve_registered(
+        {.range = memory.range(), .page_size = page_size(), .modes = register_mode::missing});
+    EXPECT_EQ(waiting.saw(), test::shows(1));
+    EXPECT_EQ(test::look(memory.at(1)), test::shows(2));
+  }
+  EXPECT_EQ(test::look(memory.at(2)), test::takes_sigbus);
+}
+
+TEST(handed_over, pieces_of_a_range_keep_their_offsets) {
+  const test::memory memory(test::memory_kind::anonymous, 8);
+  fault_handler handler(overloaded{test::fill_by_offset(), [](const unmap_event&) {}},
+                        test::one_thread());
+  const auto region = handler.serve(memory.range());
+  test::unmap(memory.page(2, 3));
+  const fault_handler successor(handler.hand_over(),
+                                overloaded{test::fill_by_offset(), [](const unmap_event&) {}},
+                                test::one_thread());
+  EXPECT_EQ(test::look(memory.at(1)), test::shows(2));
+  EXPECT_EQ(test::look(memory.at(7)), test::shows(8));
+}
+
+}  // namespace
+}  // namespace uffd
