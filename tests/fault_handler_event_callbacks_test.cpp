@@ -2,7 +2,6 @@
 // What callbacks hear of forks, moves, removals and unmappings, and when.
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <sys/mman.h>
 
 #include <array>
 #include <atomic>
@@ -170,7 +169,7 @@ TEST_P(throwing, remap_callback_is_reported_by_join_and_hangs_nobody) {
   const test::memory target(test::memory_kind::anonymous, 1);
   test::serving served(test::memory_kind::anonymous, 4, callbacks<remap_event>(),
                        register_mode::missing, options());
-  test::move_memory(served.memory().page(0), target.begin());
+  test::move_memory_and_keep_place(served.memory().page(0), target.begin());
   EXPECT_EQ(test::toucher(target.begin()).saw(), test::shows(1)) << "the move is not followed";
   expect_served_and_reported(served, 1);
 }
@@ -269,10 +268,7 @@ TEST(remapped_without_unmapping, memory_is_served_at_both_places) {
       2, overloaded{test::fill_by_offset(), [&](const remap_event& seen) { moved.add(seen); },
                     [](const unmap_event&) {}});
   EXPECT_EQ(test::look(served.at(0)), test::shows(1));
-  ASSERT_EQ(::mremap(reinterpret_cast<void*>(served.at(0)), served.memory().size(),
-                     served.memory().size(), MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP,
-                     reinterpret_cast<void*>(target.begin())),
-            reinterpret_cast<void*>(target.begin()));
+  test::move_memory_and_keep_place(served.memory().range(), target.begin());
   EXPECT_EQ(test::look(target.at(0)), test::shows(1));
   EXPECT_EQ(test::look(target.at(1)), test::shows(2));
   EXPECT_EQ(test::look(served.at(1)), test::shows(2));

@@ -17,15 +17,22 @@ inline void drop(page_range range) {
   EXPECT_EQ(::madvise(reinterpret_cast<void*>(range.begin()), range.size(), MADV_DONTNEED), 0);
 }
 
+// By mapping nothing over it: into a gap anybody could map, whose memory our end would unmap.
 inline void unmap(page_range range) {
-  EXPECT_EQ(::munmap(reinterpret_cast<void*>(range.begin()), range.size()), 0);
+  void* const place = reinterpret_cast<void*>(range.begin());
+  EXPECT_EQ(::mmap(place, range.size(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+            place);
 }
 
 // What was mapped at `to` is replaced.
-inline void move_memory(page_range from, std::uintptr_t to) {
+inline void move_memory(page_range from, std::uintptr_t to, int flags = 0) {
   EXPECT_EQ(::mremap(reinterpret_cast<void*>(from.begin()), from.size(), from.size(),
-                     MREMAP_MAYMOVE | MREMAP_FIXED, reinterpret_cast<void*>(to)),
+                     MREMAP_MAYMOVE | MREMAP_FIXED | flags, reinterpret_cast<void*>(to)),
             reinterpret_cast<void*>(to));
+}
+// The same without a gap where the memory was (Linux 5.7).
+inline void move_memory_and_keep_place(page_range from, std::uintptr_t to) {
+  move_memory(from, to, MREMAP_DONTUNMAP);
 }
 
 }  // namespace uffd::test
