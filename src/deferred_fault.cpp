@@ -67,7 +67,7 @@ resolution deferred_fault::guarded(page_range range, bool wakes, Operation&& ope
   resolution result = resolution::gone();
   if (phase == detail::served_range::state::open)
     result = owner_->install(pending_, page_, range, operation);
-  else if (phase == detail::served_range::state::handed_over)
+  else if (client_->is_handed_over())
     static_cast<void>(space_->on.wake(page_));
   client_->guests.fetch_sub(1, std::memory_order_seq_cst);
   switch (result.kind()) {

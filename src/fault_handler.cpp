@@ -4,9 +4,12 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <cerrno>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <stop_token>
 
 #include "detail/engine.hpp"
@@ -15,6 +18,7 @@
 #include "detail/worker.hpp"
 #include "uffd/detail/close_range.hpp"
 #include "uffd/error.hpp"
+#include "uffd/message_reader.hpp"
 
 namespace uffd {
 namespace {
@@ -65,10 +69,31 @@ void handed_over::release() noexcept {
   for (handed_over& child : children) child.release();
 }
 
-void handed_over::close() const noexcept {
+namespace {
+
+// An unread event would keep missing pages from being closed. The end of the registration wakes who
+// waits for a fault read here.
+void close_unserved(const handle& on, const std::vector<region_info>& regions) {
+  const auto& state = detail::handle_access::state(on);
+  if (!state || state->refusal() != 0 || regions.empty()) return;
+  std::array<uapi::message, message_reader::capacity> messages{};
+  for (;;) {
+    const auto batch = detail::read_messages(on.fd(), messages);
+    if (batch.count == 0) break;
+    for (const uapi::message& raw : std::span(messages).first(batch.count)) {
+      const event seen = decode(raw, on.features());
+      if (const auto* forked = std::get_if<fork_event>(&seen))
+        close_unserved(detail::handle_access::child(unique_fd(forked->descriptor), on.features()),
+                       regions);
+    }
+  }
   for (const region_info& region : regions)
     detail::close_range(on, region, close_policy::inaccessible);
 }
+
+}  // namespace
+
+void handed_over::close() const noexcept { close_unserved(on, regions); }
 
 struct fault_handler::threads {
   threads(const handed_over& served, const detail::callbacks& client,
@@ -113,6 +138,7 @@ struct fault_handler::threads {
     for (const auto& each : running) each->join();
     // Without a thread that could see the request, the ranges are closed here.
     engine->close_once();
+    for (const auto& each : workers) each->finish();
     if (standby) standby->end();
     if (standby_thread) standby_thread->join();
     // What the standby read at last, no worker saw.
@@ -120,15 +146,14 @@ struct fault_handler::threads {
     engine->release_clients();
   }
 
-  // Stopped for a successor that nobody asked for.
+  // What nobody asked for is closed by the end of it.
   void abandon() noexcept {
-    if (!engine->hands_over() || std::exchange(has_successor, true)) return;
-    workers.front()->take_in();  // an unread event would keep missing pages from being closed
-    engine->close_abandoned();
+    if (engine->hands_over() && !has_successor.exchange(true))
+      static_cast<void>(engine->hand_over());
   }
 
   bool called_from_callback() const {
-    return std::any_of(running.begin(), running.end(),
+    return std::any_of(workers.begin(), workers.end(),
                        [](const auto& each) { return each->is_current(); });
   }
 
@@ -145,7 +170,7 @@ struct fault_handler::threads {
   std::vector<std::unique_ptr<detail::thread>> running;  // the workers
   std::unique_ptr<detail::thread> standby_thread;
   std::mutex joining;
-  bool has_successor = false;
+  std::atomic<bool> has_successor{false};
   std::optional<std::stop_callback<stop_request>> stop;
 };
 
@@ -228,9 +253,9 @@ handed_over fault_handler::hand_over() {
   if (!threads_->engine->request_stop(stop_policy::hand_over) && !threads_->engine->hands_over())
     detail::throw_errno(ECANCELED, "fault_handler::hand_over: it was stopped before");
   threads_->join_all();
-  auto all = threads_->engine->hand_over();
-  threads_->has_successor = true;
-  return all;
+  if (threads_->has_successor.exchange(true))
+    detail::throw_errno(ECANCELED, "fault_handler::hand_over: it was handed over before");
+  return threads_->engine->hand_over();
 }
 
 const handle& fault_handler::on() const noexcept { return threads_->engine->on(); }

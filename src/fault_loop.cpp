@@ -87,6 +87,8 @@ void fault_loop::end() noexcept {
   state_->engine->close_once();
   state_->worker.run();
   state_->engine->release_clients();
+  // No successor can have asked for it, so its end closes it.
+  if (state_->engine->hands_over()) static_cast<void>(state_->engine->hand_over());
 }
 
 int fault_loop::fd() const noexcept { return state_->poll.get(); }

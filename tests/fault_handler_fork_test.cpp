@@ -127,10 +127,12 @@ TEST_P(forked_handler, keeps_its_buffers_from_the_child) {
   std::atomic<std::uintptr_t> buffer{0};
   const test::memory memory(test::memory_kind::anonymous, 1);
   const auto region = handler_->serve(memory.range(), [&](fault& raised) {
+    const auto answer = test::fill(raised, 7);
     buffer = reinterpret_cast<std::uintptr_t>(raised.buffer().data());
-    return test::fill(raised, 7);
+    return answer;
   });
   EXPECT_EQ(test::look(memory.at(0)), test::shows(7));
+  ASSERT_TRUE(test::eventually([&] { return buffer != 0; }));
   EXPECT_EQ(test::look(buffer), test::shows(7)) << "this is not its buffer";
   EXPECT_EQ(test::in_child([&] { test::read_byte(buffer); }), test::dies_of(SIGSEGV));
   parent_is_unaffected();

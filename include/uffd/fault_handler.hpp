@@ -109,7 +109,8 @@ class UFFDPP_EXPORT fault_handler {
   /// Stops as stop_policy::hand_over whatever the options say, waits, and gives what a successor
   /// needs. Faults that were read but not resolved are raised again. What served_regions own must
   /// outlive the successor. Throws std::system_error: EDEADLK when called from a callback,
-  /// EOWNERDEAD in a forked child, ECANCELED after a stop by another policy.
+  /// EOWNERDEAD in a forked child, ECANCELED after a stop by another policy, or the
+  /// second time.
   handed_over hand_over();
   /// Rethrows the first error of a callback, if there was one since the last call.
   void rethrow_error();

@@ -18,7 +18,8 @@ namespace uffd {
 /// What the next toucher of a page that was not served sees after the handler stopped.
 enum class stop_policy {
   inaccessible,  ///< SIGBUS or SIGSEGV
-  hand_over,     ///< it waits: a successor takes handle and regions (fault_handler::hand_over())
+  hand_over,     ///< it waits for a successor (fault_handler::hand_over()); what nobody has taken
+                 ///< over when the handler ends becomes inaccessible
   leave_zero,    ///< zeroes
 };
 

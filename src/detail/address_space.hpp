@@ -39,7 +39,8 @@ struct address_space : std::enable_shared_from_this<address_space> {
 
 // One serve(): shared by the tables of all address spaces, its served_region and deferred faults.
 struct served_range : std::enable_shared_from_this<served_range> {
-  enum class state : std::uint8_t { starting, open, closing, handed_over };
+  // left: handed over, and its served_region has ended.
+  enum class state : std::uint8_t { starting, open, closing, handed_over, left };
 
   region_info info;
   callbacks client;
@@ -49,6 +50,12 @@ struct served_range : std::enable_shared_from_this<served_range> {
   std::atomic<state> phase{state::starting};
   std::atomic<bool> complete{false};
   std::atomic<std::uint32_t> guests{0};  // deferred faults being resolved at the moment
+
+  // Whether it is for a successor: what is answered late is only woken.
+  bool is_handed_over() const noexcept {
+    const auto now = phase.load(std::memory_order_seq_cst);
+    return now == state::handed_over || now == state::left;
+  }
 };
 
 }  // namespace uffd::detail

@@ -80,8 +80,6 @@ class engine : public std::enable_shared_from_this<engine> {
   void take_over(const std::vector<region_info>& regions, const std::vector<handed_over>& children);
   void end_range(served_range& range) noexcept;
   handed_over hand_over();
-  // Closes what was left for a successor that never came.
-  void close_abandoned() noexcept;
 
   // engine_faults.cpp: from a message to its answer.
   void dispatch(worker& by, pending_fault& pending, std::uint32_t attempts = 0) noexcept;
@@ -183,7 +181,8 @@ class engine : public std::enable_shared_from_this<engine> {
     const auto before = reading_.exchange(reading::by_one, std::memory_order_acquire);
     if (before != reading::by_nobody && !wait_to_read(before)) [[unlikely]]
       return {};
-    const auto messages = read_batch(space, buffer);
+    const auto batch = read_messages(space.descriptor_number, buffer);
+    const auto messages = buffer.first(batch.count);
     auto after = reading::by_nobody;
     std::span<const uapi::message> faults = messages;
     if (messages.size() != 1 || messages.front().event != uapi::event::page_fault) [[unlikely]] {
@@ -191,6 +190,8 @@ class engine : public std::enable_shared_from_this<engine> {
       if (!has_room()) after = reading::held_back;
     }
     reading_.store(after, std::memory_order_release);
+    if (batch.number != 0) [[unlikely]]
+      report_unreadable(batch.number);
     return faults;
   }
   enum class reading : std::uint8_t { by_nobody, by_one, held_back };

@@ -50,8 +50,9 @@ bool engine::has_room() const noexcept {
     if (tries == most_tries) return false;
     before = reading_.exchange(reading::by_one, std::memory_order_acquire);
   }
-  if (before == reading::by_nobody || await_room()) return true;
+  if (before == reading::by_nobody || has_room()) return true;
   reading_.store(reading::held_back, std::memory_order_release);
+  static_cast<void>(await_room());
   return false;
 }
 
@@ -122,9 +123,7 @@ std::optional<engine::applied_event> engine::take_applied() noexcept {
 // Whoever caused an event goes on at the read, a moment before it is queued.
 void engine::wait_until_queued() noexcept {
   if (is_gated_) return gate_.wait_for_writer();
-  constexpr int most_tries = 1000;  // others may read one after the other
-  for (int i = 0; i < most_tries && reading_.load() == reading::by_one; ++i)
-    std::this_thread::yield();
+  while (reading_.load(std::memory_order_acquire) == reading::by_one) std::this_thread::yield();
 }
 
 // With the control lock held, by whoever looks at tables: who caused an event has gone on since it

@@ -11,9 +11,12 @@
 namespace uffd::detail {
 namespace {
 
-constexpr std::int64_t first_delay = 50'000;          // nanoseconds
-constexpr std::int64_t longest_delay = 10'000'000;    // nanoseconds
-constexpr std::uint32_t last_stranger_attempt = 256;  // two and a half seconds
+constexpr std::int64_t first_delay = 50'000;        // nanoseconds
+constexpr std::int64_t longest_delay = 10'000'000;  // nanoseconds
+// A stranger's attempts, apart from those that a callback asked for. The last is after two and a
+// half seconds.
+constexpr std::uint32_t first_stranger_attempt = std::uint32_t{1} << 30;
+constexpr std::uint32_t last_stranger_attempt = first_stranger_attempt + 256;
 constexpr std::uint32_t failing_stranger = last_stranger_attempt + 2;
 constexpr std::int64_t stranger_memory = 1'000'000'000;  // nanoseconds
 
@@ -61,7 +64,7 @@ void engine::dispatch(worker& by, pending_fault& pending, std::uint32_t attempts
       settle(by, pending, raised, answer, attempts);
   } else if (phase == served_range::state::starting) {
     wait_for_later(by, pending, first_delay, attempts);
-  } else if (phase == served_range::state::handed_over) {
+  } else if (range.is_handed_over()) {
     static_cast<void>(pending.space->on.wake(page_at(pending.event.address, range.info.page_size)));
   }
   // A closing range wakes all its waiters when it is closed.
@@ -173,15 +176,18 @@ void engine::dispatch_stranger(worker& by, const pending_fault& pending,
                                std::uint32_t attempts) noexcept {
   if (attempts == failing_stranger) return fail_stranger(pending);
   if (attempts > last_stranger_attempt) return;
-  if (attempts == 0 && by.statistics() != nullptr) by.statistics()->strangers.add();
+  const bool is_first = attempts < first_stranger_attempt;
+  if (is_first) attempts = first_stranger_attempt;
+  if (is_first && by.statistics() != nullptr) by.statistics()->strangers.add();
   const bool is_last = attempts == last_stranger_attempt;
-  const auto due = monotonic_nanoseconds() + (is_last ? stranger_memory : delay_after(attempts));
+  const auto delay = is_last ? stranger_memory : delay_after(attempts - first_stranger_attempt);
+  const auto due = monotonic_nanoseconds() + delay;
   waiting_faults::added added{false, true, 0};
   if (!is_closed())
     added = waiting_.add({pending.space->shared_from_this(), pending.event, due, attempts + 1});
   if (!added.is_new) {
     if (added.attempts > last_stranger_attempt) fail_stranger(pending);
-  } else if (attempts == 0 || is_last || !added.waits) {
+  } else if (is_first || is_last || !added.waits) {
     static_cast<void>(pending.space->on.wake(page_at(pending.event.address, page_size())));
   }
 }

@@ -162,15 +162,17 @@ void engine::close_owned(served_range& range) noexcept {
 // where it is closed too. The probe is nowhere registered, but EAGAIN comes first.
 void engine::wait_for_forks_under_way() const noexcept {
   patience left;
-  while (has_standby_ && probe_ && on().continue_(probe_->range()).error() == condition::retry &&
-         left.wait()) {
+  while (has_standby_ && probe_ && !is_closed() &&
+         on().continue_(probe_->range()).error() == condition::retry && left.wait()) {
   }
 }
 
 void engine::end_range(served_range& range) noexcept {
   if (in_child()) return;
   auto before = served_range::state::open;
-  range.phase.compare_exchange_strong(before, served_range::state::closing);
+  if (!range.phase.compare_exchange_strong(before, served_range::state::closing) &&
+      before == served_range::state::handed_over)
+    range.phase.store(served_range::state::left, std::memory_order_seq_cst);
   wait_for_callbacks(range);
   // Left for whoever takes over.
   if (before == served_range::state::handed_over && !range.memory) return;
@@ -223,7 +225,9 @@ handed_over engine::hand_over() {
   const auto of_space = [](const address_space& space) {
     handed_over one(handle_access::share(space.on));
     for (const auto& piece : space.current->entries()) {
-      one.regions.push_back(static_cast<const served_range*>(piece.client)->info);
+      const auto& range = *static_cast<const served_range*>(piece.client);
+      if (range.closed || !range.is_handed_over()) continue;
+      one.regions.push_back(range.info);
       one.regions.back().range = piece.range;
       one.regions.back().offset = piece.offset;
     }
@@ -232,12 +236,6 @@ handed_over engine::hand_over() {
   handed_over all = of_space(*own_);
   for (const auto& child : child_spaces_) all.children.push_back(of_space(*child));
   return all;
-}
-
-void engine::close_abandoned() noexcept {
-  const std::lock_guard lock(control_);
-  apply_events();
-  for (const auto& range : ranges_) close_everywhere(*range, close_policy::inaccessible);
 }
 
 }  // namespace uffd::detail

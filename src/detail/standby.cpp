@@ -106,7 +106,7 @@ void standby::drain() noexcept {
 void standby::read(address_space& space) noexcept {
   for (const uapi::message& raw : engine_.read(space, messages_))
     engine_.add_waiting({decode_fault(raw, space.features), &space, 0, 0}, 0, 0);
-  if (engine_.has_queued_events()) engine_.nudge();
+  if (engine_.has_queued_events() || engine_.has_waiting()) engine_.nudge();
 }
 
 }  // namespace uffd::detail

@@ -53,7 +53,7 @@ const reader_slot* worker::current_slot() noexcept { return slot_of_this_thread;
 
 // Flattened: one fault is a few hundred instructions, of which calls would be a fifth.
 [[gnu::flatten]] void worker::run() noexcept {
-  slot_of_this_thread = &slot_;
+  const auto* const outer = std::exchange(slot_of_this_thread, &slot_);
   slot_.runs.store(true, std::memory_order_release);
   for (;;) {
     const bool quiet = engine_.is_quiet();
@@ -63,8 +63,8 @@ const reader_slot* worker::current_slot() noexcept { return slot_of_this_thread;
     turn(ready, quiet && !ready.nudged);
   }
   finish();
-  slot_of_this_thread = nullptr;
   slot_.runs.store(false, std::memory_order_release);
+  slot_of_this_thread = outer;
 }
 
 void worker::dispatch_once() noexcept {
@@ -90,15 +90,18 @@ bool worker::can_read_now() noexcept {
 // Nothing is registered any more, so what can still be read are events that somebody waits for.
 // What can't be read for long (EMFILE) is released when the descriptor closes.
 [[gnu::cold, gnu::noinline]] void worker::finish() noexcept {
+  const auto* const outer = std::exchange(slot_of_this_thread, &slot_);
   constexpr std::size_t most_fruitless = 100;
   const auto fruitless = engine_.fruitless_reads();
   while (!engine_.hands_over() && can_read_now() &&
          engine_.fruitless_reads() - fruitless < most_fruitless)
     turn({true, false, false}, false);
   engine_.readers().enter(slot_);  // the standby shall see it if a callback gets stuck
+  if (standby_ != nullptr) standby_->wake_if_asleep();
   if (engine_.has_queued_events()) engine_.handle_events(*this);
   engine_.wake_waiting();
   engine_.readers().leave(slot_);
+  slot_of_this_thread = outer;
 }
 
 std::int64_t worker::wait_limit() const noexcept {

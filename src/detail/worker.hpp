@@ -53,6 +53,8 @@ class worker {
   reader_slot& slot() noexcept { return slot_; }
   // Null unless statistics were asked for.
   counters* statistics() const noexcept { return statistics_.get(); }
+  // Whether this thread is it, or does its last work.
+  bool is_current() const noexcept { return current_slot() == &slot_; }
   // The slot of the worker that this thread is, or null.
   static const reader_slot* current_slot() noexcept;
 

@@ -5,6 +5,8 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -116,12 +118,21 @@ inline void make_missing_inaccessible(const handle& on, const region_info& info)
   if (!can_tell || for_each_hole(info.range, close) != 0) close(info.range);
 }
 
-// EINVAL: something was mapped into the range that can't be registered, and the rest still is.
+// By halves where a whole is refused. False if nothing could be unregistered.
+inline bool unregister_pieces(const handle& on, page_range range, std::size_t smallest) noexcept {
+  if (on.unregister(range).number != EINVAL) return true;
+  if (range.size() <= smallest) return false;
+  const auto half = align_down(range.size() / 2 + smallest - 1, smallest);
+  const bool first = unregister_pieces(on, {range.begin(), half}, smallest);
+  return unregister_pieces(on, {range.begin() + half, range.size() - half}, smallest) || first;
+}
+
+// EINVAL: nothing is mapped there any more, which some thousand pieces tell; or something was
+// mapped into the range that can't be registered, and the rest still is.
 inline void unregister_all(const handle& on, page_range range, std::size_t page) noexcept {
-  if (on.unregister(range).number != EINVAL || range.size() <= page) return;
-  const auto half = align_down(range.size() / 2 + page - 1, page);
-  unregister_all(on, {range.begin(), half}, page);
-  unregister_all(on, {range.begin() + half, range.size() - half}, page);
+  if (on.unregister(range).number != EINVAL) return;
+  const auto coarse = std::bit_ceil(std::max(range.size() / 4096, page));
+  if (unregister_pieces(on, range, coarse)) unregister_pieces(on, range, page);
 }
 
 // Ends the registration of `info.range` by `policy`. Tolerates memory that was unmapped and a
