@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <deque>
 #include <optional>
 #include <utility>
 
@@ -13,6 +15,7 @@
 #include "support/sight.hpp"
 #include "support/toucher.hpp"
 #include "uffd/fault_handler.hpp"
+#include "uffd/fault_loop.hpp"
 
 namespace uffd {
 namespace {
@@ -49,6 +52,36 @@ TEST(abandoned, by_assignment_of_another_is_closed) {
   EXPECT_EQ(test::look(former.at(0)), test::takes_sigbus);
   const fault_handler successor(std::move(given), test::fill_by_offset());
   EXPECT_EQ(test::look(latter.at(0)), test::shows(1));
+}
+
+TEST(abandoned, with_many_threads_waiting_wakes_them_all) {
+  constexpr std::size_t pages = 128;
+  const test::memory memory(test::memory_kind::anonymous, pages);
+  std::optional<fault_handler> handler(std::in_place, test::fill_by_offset(), for_a_successor());
+  const auto region = handler->serve(memory.range());
+  handler->request_stop();
+  handler->join();
+  std::deque<test::toucher> readers;
+  for (std::size_t page = 0; page < pages; ++page) readers.emplace_back(memory.at(page));
+  for (test::toucher& reader : readers) EXPECT_TRUE(reader.waits());
+  handler.reset();
+  for (test::toucher& reader : readers) EXPECT_EQ(reader.saw(), test::takes_sigbus);
+}
+
+TEST(abandoned, by_a_fault_loop_is_closed) {
+  const test::memory memory(test::memory_kind::anonymous, 1);
+  std::optional<fault_loop> loop(std::in_place, test::fill_by_offset(), for_a_successor());
+  const auto region = loop->serve(memory.range());
+  test::toucher waiting(memory.at(0));
+  EXPECT_TRUE(waiting.waits());
+  loop.reset();
+  EXPECT_EQ(waiting.saw(), test::takes_sigbus);
+}
+
+TEST(handed_over, cannot_be_a_second_time) {
+  test::serving served(1, test::fill_by_offset());
+  const auto given = served.handler().hand_over();
+  EXPECT_EQ(test::thrown([&] { static_cast<void>(served.handler().hand_over()); }), ECANCELED);
 }
 
 TEST(handed_over, whose_region_ended_after_the_stop_is_still_the_successors) {
