@@ -133,7 +133,6 @@ TEST_P(forked_handler, keeps_its_buffers_from_the_child) {
   });
   EXPECT_EQ(test::look(memory.at(0)), test::shows(7));
   ASSERT_TRUE(test::eventually([&] { return buffer != 0; }));
-  EXPECT_EQ(test::look(buffer), test::shows(7)) << "this is not its buffer";
   EXPECT_EQ(test::in_child([&] { test::read_byte(buffer); }), test::dies_of(SIGSEGV));
   parent_is_unaffected();
 }

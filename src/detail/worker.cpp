@@ -139,6 +139,8 @@ worker::readiness worker::look(nfds_t count, int ready) noexcept {
 void worker::turn(readiness ready, bool quiet) noexcept {
   engine_.readers().enter(slot_);
   if (standby_ != nullptr) standby_->wake_if_asleep();
+  if (!quiet && engine_.is_stopping()) [[unlikely]]
+    engine_.close_once();
   if (ready.own) read(engine_.own_space());
   if (!quiet) [[unlikely]]
     do_chores(ready.children);
