@@ -131,7 +131,8 @@ inline bool unregister_pieces(const handle& on, page_range range, std::size_t sm
 // mapped into the range that can't be registered, and the rest still is.
 inline void unregister_all(const handle& on, page_range range, std::size_t page) noexcept {
   if (on.unregister(range).number != EINVAL) return;
-  const auto coarse = std::bit_ceil(std::max(range.size() / 4096, page));
+  constexpr std::size_t pieces = 4000;
+  const auto coarse = std::bit_ceil(std::max(range.size() / pieces, page));
   if (unregister_pieces(on, range, coarse)) unregister_pieces(on, range, page);
 }
 
