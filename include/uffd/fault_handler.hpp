@@ -24,7 +24,8 @@ namespace uffd {
 /// A handle and what is registered on it, for a successor. Nobody reads it meanwhile: faults wait,
 /// and so does who forks, unmaps, moves or removes what is served; fork() waits with the
 /// allocator's locks, so keep other threads from it until the successor runs. At its end, what no
-/// fault_handler took becomes inaccessible, unless released. Move-only.
+/// fault_handler took becomes inaccessible, unless released; also what a served_region had declared
+/// complete(), for that is not carried over. Move-only.
 struct UFFDPP_EXPORT handed_over {
   handle on;                               ///< still open, faults wait on it
   std::vector<region_info> regions = {};   ///< what is registered

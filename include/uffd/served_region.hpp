@@ -21,10 +21,11 @@ struct served_range;
 /// Keeps a range served; made by fault_handler::serve(). Its end waits for callbacks that run on
 /// the range (not for its own, when called from one), closes it as serve_options::on_end says, and
 /// unmaps the mapping if it was given one; the same range in forked children is closed as well.
-/// After its handler stopped only the mapping remains. It keeps the descriptor open. A handler
-/// object given to serve() for this range alone is destroyed some time after, perhaps on a thread
-/// of the handler. Two callbacks must not each end the range that the other one runs on: they would
-/// wait for each other. Move-only; distinct objects may be used from distinct threads.
+/// After its handler stopped only the mapping remains, and what is left for a successor
+/// (stop_policy::hand_over) stays registered beyond this object. It keeps the descriptor open. A
+/// handler object given to serve() for this range alone is destroyed some time after, perhaps on a
+/// thread of the handler. Two callbacks must not each end the range that the other one runs on:
+/// they would wait for each other. Move-only; distinct objects may be used from distinct threads.
 class [[nodiscard]] UFFDPP_EXPORT served_region {
  public:
   /// Serves nothing.

@@ -158,8 +158,8 @@ void engine::close_owned(served_range& range) noexcept {
   });
 }
 
-// A child that was copied before its parent's registration ended must find the range in the table,
-// where it is closed too. The probe is nowhere registered, but EAGAIN comes first.
+// Forks, and moves, that began before the end. A child that was copied then must find the range in
+// the table, where it is closed too. The probe is nowhere registered, but EAGAIN comes first.
 void engine::wait_for_forks_under_way() const noexcept {
   patience left;
   while (has_standby_ && probe_ && !is_closed() &&
