@@ -24,7 +24,11 @@ namespace uffd::test {
 class watchdog {
  public:
   watchdog(std::chrono::seconds limit, std::string what)
-      : what_(std::move(what)), thread_([this, limit] { watch(limit); }) {}
+      : what_(std::move(what)), thread_([this, limit] { watch(limit); }) {
+    // A thread that still starts holds locks of a sanitizer, which a fork() of the test would copy.
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return watches_; });
+  }
   watchdog(const watchdog&) = delete;
   watchdog& operator=(const watchdog&) = delete;
   ~watchdog() {
@@ -42,6 +46,8 @@ class watchdog {
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, nullptr);
     std::unique_lock lock(mutex_);
+    watches_ = true;
+    changed_.notify_all();
     if (changed_.wait_for(lock, limit, [this] { return over_; })) return;
     std::fprintf(stderr, "watchdog: %s still hangs after %lld s\n", what_.c_str(),
                  static_cast<long long>(limit.count()));
@@ -51,6 +57,7 @@ class watchdog {
   std::string what_;
   std::mutex mutex_;
   std::condition_variable changed_;
+  bool watches_ = false;
   bool over_ = false;
   std::thread thread_;
 };
