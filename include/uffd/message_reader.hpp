@@ -101,14 +101,18 @@ struct raw_batch {
   int number = 0;
 };
 
-inline raw_batch read_messages(int descriptor, std::span<uapi::message> into) noexcept {
-  const ssize_t result = call_read(descriptor, into.data(), into.size_bytes());
+// `result` is what read() answered, or a negative errno.
+inline raw_batch batch_of(ssize_t result) noexcept {
   if (result > 0) [[likely]] {
     const auto bytes = static_cast<std::size_t>(result);
     return {bytes / sizeof(uapi::message), bytes % sizeof(uapi::message) == 0 ? 0 : EBADMSG};
   }
   if (result == 0) return {0, ENODATA};
   return {0, result == -EAGAIN ? 0 : static_cast<int>(-result)};
+}
+
+inline raw_batch read_messages(int descriptor, std::span<uapi::message> into) noexcept {
+  return batch_of(call_read(descriptor, into.data(), into.size_bytes()));
 }
 
 // Brings events before faults and keeps the order within both. In place: a batch is small.

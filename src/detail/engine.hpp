@@ -181,19 +181,16 @@ class engine : public std::enable_shared_from_this<engine> {
     const auto before = reading_.exchange(reading::by_one, std::memory_order_acquire);
     if (before != reading::by_nobody && !wait_to_read(before)) [[unlikely]]
       return {};
-    const auto batch = read_messages(space.descriptor_number, buffer);
-    const auto messages = buffer.first(batch.count);
-    auto after = reading::by_nobody;
-    std::span<const uapi::message> faults = messages;
-    if (messages.size() != 1 || messages.front().event != uapi::event::page_fault) [[unlikely]] {
-      faults = take_events_out(space, messages);
-      if (!has_room()) after = reading::held_back;
-    }
-    reading_.store(after, std::memory_order_release);
-    if (batch.number != 0) [[unlikely]]
-      report_unreadable(batch.number);
-    return faults;
+    const auto bytes = call_read(space.descriptor_number, buffer.data(), buffer.size_bytes());
+    if (bytes != sizeof(uapi::message) || buffer.front().event != uapi::event::page_fault)
+        [[unlikely]]
+      return let_others_read(space, buffer, bytes);
+    reading_.store(reading::by_nobody, std::memory_order_release);
+    return buffer.first(1);
   }
+  std::span<const uapi::message> let_others_read(address_space& space,
+                                                 std::span<uapi::message> buffer,
+                                                 ssize_t bytes) noexcept;
   enum class reading : std::uint8_t { by_nobody, by_one, held_back };
   bool wait_to_read(reading before) noexcept;
   bool has_room() const noexcept;

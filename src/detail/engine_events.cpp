@@ -38,6 +38,17 @@ std::span<const uapi::message> engine::read_through_gate(address_space& space,
   return messages.subspan(events);
 }
 
+// After any read but that of one fault: once its events are queued.
+std::span<const uapi::message> engine::let_others_read(address_space& space,
+                                                       std::span<uapi::message> buffer,
+                                                       ssize_t bytes) noexcept {
+  const auto batch = batch_of(bytes);
+  const auto faults = take_events_out(space, buffer.first(batch.count));
+  reading_.store(has_room() ? reading::by_nobody : reading::held_back, std::memory_order_release);
+  if (batch.number != 0) report_unreadable(batch.number);
+  return faults;
+}
+
 // For a batch of each reader: all may be about to read.
 bool engine::has_room() const noexcept {
   return events_.has_room_for(epochs_.readers() * message_reader::capacity);

@@ -55,12 +55,7 @@ const reader_slot* worker::current_slot() noexcept { return slot_of_this_thread;
 [[gnu::flatten]] void worker::run() noexcept {
   const auto* const outer = std::exchange(slot_of_this_thread, &slot_);
   slot_.runs.store(true, std::memory_order_release);
-  for (;;) {
-    const bool quiet = engine_.is_quiet();
-    if (!quiet && engine_.is_closed()) break;  // what is closed is stopping, and not quiet
-    const auto ready = wait(quiet);
-    // Whoever nudged changed something after we looked, and does so once.
-    turn(ready, quiet && !ready.nudged);
+  while (turn_quietly() || turn_with_chores()) {
   }
   finish();
   slot_.runs.store(false, std::memory_order_release);
@@ -70,7 +65,7 @@ const reader_slot* worker::current_slot() noexcept { return slot_of_this_thread;
 void worker::dispatch_once() noexcept {
   const auto* const outer = std::exchange(slot_of_this_thread, &slot_);
   const timespec at_once{0, 0};
-  turn(look(entries_.size(), call_poll(entries_.data(), entries_.size(), &at_once)), false);
+  turn(look(entries_.size(), call_poll(entries_.data(), entries_.size(), &at_once)));
   slot_of_this_thread = outer;
 }
 
@@ -95,7 +90,7 @@ bool worker::can_read_now() noexcept {
   const auto fruitless = engine_.fruitless_reads();
   while (!engine_.hands_over() && can_read_now() &&
          engine_.fruitless_reads() - fruitless < most_fruitless)
-    turn({true, false, false}, false);
+    turn({true, false});
   engine_.readers().enter(slot_);  // the standby shall see it if a callback gets stuck
   if (standby_ != nullptr) standby_->wake_if_asleep();
   if (engine_.has_queued_events()) engine_.handle_events(*this);
@@ -114,40 +109,46 @@ std::int64_t worker::wait_limit() const noexcept {
   return limit;
 }
 
-worker::readiness worker::wait(bool quiet) noexcept {
-  if (busy_polling_) return {true, engine_.children() != 0, false};
-  if (quiet) [[likely]]
-    return look(2, call_poll(entries_.data(), 2));
-  return wait_for_chores();
+// The short way that nearly every fault takes: there is nothing but messages. False if there is.
+bool worker::turn_quietly() noexcept {
+  if (!engine_.is_quiet()) [[unlikely]]
+    return false;
+  if (!busy_polling_ && (call_poll(entries_.data(), 2) != 1 || entries_[0].revents == 0))
+      [[unlikely]]
+    return false;
+  engine_.readers().enter(slot_);
+  if (standby_ != nullptr) standby_->wake_if_asleep();
+  read(engine_.own_space());
+  engine_.readers().leave(slot_);
+  return true;
 }
 
-[[gnu::cold, gnu::noinline]] worker::readiness worker::wait_for_chores() noexcept {
+// Waits no longer than until the next chore. False when all is closed.
+[[gnu::noinline]] bool worker::turn_with_chores() noexcept {
+  if (engine_.is_closed()) return false;
   const nfds_t count = engine_.children() != 0 ? 3 : 2;
-  const auto limit = wait_limit();
+  const auto limit = busy_polling_ ? 0 : wait_limit();
   const timespec timeout = to_timespec(limit);
-  return look(count, call_poll(entries_.data(), count, limit == no_limit ? nullptr : &timeout));
+  turn(look(count, call_poll(entries_.data(), count, limit == no_limit ? nullptr : &timeout)));
+  return true;
 }
 
 worker::readiness worker::look(nfds_t count, int ready) noexcept {
-  if (ready <= 0) return {false, false, false};
-  if (entries_[1].revents != 0) [[unlikely]]
-    drain_counter(nudge_.get());
-  return {entries_[0].revents != 0, count > 2 && entries_[2].revents != 0,
-          entries_[1].revents != 0};
+  if (ready <= 0) return {false, false};
+  if (entries_[1].revents != 0) drain_counter(nudge_.get());
+  return {entries_[0].revents != 0, count > 2 && entries_[2].revents != 0};
 }
 
-void worker::turn(readiness ready, bool quiet) noexcept {
+void worker::turn(readiness ready) noexcept {
   engine_.readers().enter(slot_);
   if (standby_ != nullptr) standby_->wake_if_asleep();
-  if (!quiet && engine_.is_stopping()) [[unlikely]]
-    engine_.close_once();
+  if (engine_.is_stopping()) engine_.close_once();
   if (ready.own) read(engine_.own_space());
-  if (!quiet) [[unlikely]]
-    do_chores(ready.children);
+  do_chores(ready.children);
   engine_.readers().leave(slot_);
 }
 
-[[gnu::cold, gnu::noinline]] void worker::do_chores(bool children_ready) noexcept {
+void worker::do_chores(bool children_ready) noexcept {
   if (engine_.is_stopping()) engine_.close_once();
   if (children_ready) read_children();
   if (engine_.has_queued_events()) engine_.handle_events(*this);

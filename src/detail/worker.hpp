@@ -62,14 +62,12 @@ class worker {
   struct readiness {
     bool own;
     bool children;
-    bool nudged;
   };
-  // `quiet`: nothing but messages can come, else no longer than until the next chore.
-  readiness wait(bool quiet) noexcept;
-  readiness wait_for_chores() noexcept;
+  bool turn_quietly() noexcept;
+  bool turn_with_chores() noexcept;
   readiness look(nfds_t count, int ready) noexcept;
   bool can_read_now() noexcept;
-  void turn(readiness ready, bool quiet) noexcept;
+  void turn(readiness ready) noexcept;
   void do_chores(bool children_ready) noexcept;
   void sweep() noexcept;
   void read(address_space& space) noexcept;
