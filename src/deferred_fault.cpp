@@ -110,7 +110,11 @@ resolution deferred_fault::move(page_range from, flags<move_mode> mode) noexcept
 }
 
 resolution deferred_fault::unprotect() noexcept {
-  return guarded(page_, true, [&] { return resolve::unprotect(space_->on, page_); });
+  return guarded(page_, true, [&] {
+    return pending_.event.kind() == fault_kind::read_write_protect
+               ? resolve::read_write_unprotect(space_->on, page_)
+               : resolve::unprotect(space_->on, page_);
+  });
 }
 
 resolution deferred_fault::poison() noexcept {

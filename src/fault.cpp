@@ -62,6 +62,7 @@ resolution fault::copy_buffer(page_range to, std::size_t used, flags<fill_mode> 
 }
 
 resolution fault::zeropage(page_range range) noexcept {
+  if (!range.is_aligned(page_.size())) return std::errc::invalid_argument;
   if (region_->ioctls.has(range_ioctl::zeropage))
     return guarded(range, true, [&] { return resolve::zeropage(on(), range, page_.size()); });
   // Huge pages have no zero page: copies of zeroes, one page at a time.
@@ -85,7 +86,10 @@ resolution fault::move(page_range from, flags<move_mode> mode) noexcept {
 }
 
 resolution fault::unprotect(page_range range) noexcept {
-  return guarded(range, true, [&] { return resolve::unprotect(on(), range); });
+  return guarded(range, true, [&] {
+    return kind() == fault_kind::read_write_protect ? resolve::read_write_unprotect(on(), range)
+                                                    : resolve::unprotect(on(), range);
+  });
 }
 
 resolution fault::poison() noexcept {

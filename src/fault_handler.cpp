@@ -4,21 +4,17 @@
 #include <sched.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <cerrno>
 #include <mutex>
 #include <optional>
-#include <span>
 #include <stop_token>
 
 #include "detail/engine.hpp"
 #include "detail/standby.hpp"
 #include "detail/thread.hpp"
 #include "detail/worker.hpp"
-#include "uffd/detail/close_range.hpp"
 #include "uffd/error.hpp"
-#include "uffd/message_reader.hpp"
 
 namespace uffd {
 namespace {
@@ -49,51 +45,6 @@ std::vector<std::optional<int>> placement(const fault_handler_options& options) 
 }
 
 }  // namespace
-
-handed_over::handed_over(handle from, std::vector<region_info> registered)
-    : on(std::move(from)), regions(std::move(registered)) {}
-
-handed_over& handed_over::operator=(handed_over&& other) noexcept {
-  if (this == &other) return *this;
-  close();
-  on = std::move(other.on);
-  regions = std::move(other.regions);
-  children = std::move(other.children);
-  return *this;
-}
-
-handed_over::~handed_over() { close(); }
-
-void handed_over::release() noexcept {
-  regions.clear();
-  for (handed_over& child : children) child.release();
-}
-
-namespace {
-
-// An unread event would keep missing pages from being closed. The end of the registration wakes who
-// waits for a fault read here.
-void close_unserved(const handle& on, const std::vector<region_info>& regions) {
-  const auto& state = detail::handle_access::state(on);
-  if (!state || state->refusal() != 0 || regions.empty()) return;
-  std::array<uapi::message, message_reader::capacity> messages{};
-  for (;;) {
-    const auto batch = detail::read_messages(on.fd(), messages);
-    if (batch.count == 0) break;
-    for (const uapi::message& raw : std::span(messages).first(batch.count)) {
-      const event seen = decode(raw, on.features());
-      if (const auto* forked = std::get_if<fork_event>(&seen))
-        close_unserved(detail::handle_access::child(unique_fd(forked->descriptor), on.features()),
-                       regions);
-    }
-  }
-  for (const region_info& region : regions)
-    detail::close_range(on, region, close_policy::inaccessible);
-}
-
-}  // namespace
-
-void handed_over::close() const noexcept { close_unserved(on, regions); }
 
 struct fault_handler::threads {
   threads(const handed_over& served, const detail::callbacks& client,
@@ -175,7 +126,7 @@ struct fault_handler::threads {
 };
 
 fault_handler::fault_handler(const detail::callbacks& client, const fault_handler_options& options)
-    : fault_handler(handle::open(detail::engine::options_for(client, options)), client, options) {}
+    : fault_handler(detail::engine::open(client, options), client, options) {}
 
 fault_handler::fault_handler(handle on, const detail::callbacks& client,
                              const fault_handler_options& options)
@@ -255,7 +206,12 @@ handed_over fault_handler::hand_over() {
   threads_->join_all();
   if (threads_->has_successor.exchange(true))
     detail::throw_errno(ECANCELED, "fault_handler::hand_over: it was handed over before");
-  return threads_->engine->hand_over();
+  try {
+    return threads_->engine->hand_over();
+  } catch (...) {
+    threads_->has_successor = false;  // then the end of this closes what is registered
+    throw;
+  }
 }
 
 const handle& fault_handler::on() const noexcept { return threads_->engine->on(); }

@@ -59,7 +59,7 @@ struct fault_loop::state {
 };
 
 fault_loop::fault_loop(const detail::callbacks& client, const fault_handler_options& options)
-    : fault_loop(handle::open(detail::engine::options_for(client, options)), client, options) {}
+    : fault_loop(detail::engine::open(client, options), client, options) {}
 
 fault_loop::fault_loop(handle on, const detail::callbacks& client,
                        const fault_handler_options& options)
@@ -79,7 +79,8 @@ fault_loop::~fault_loop() { end(); }
 
 void fault_loop::end() noexcept {
   if (!state_ || state_->engine->in_child()) return;
-  if (state_->dispatching) detail::end_process("a fault_loop ended by one of its callbacks");
+  if (std::exchange(state_->dispatching, true))
+    detail::end_process("a fault_loop ended by one of its callbacks");
   // An unread event would keep missing pages from being closed, and nobody else reads it.
   if (detail::engine::has_events(on())) state_->worker.take_in();
   state_->engine->request_stop(state_->policy);

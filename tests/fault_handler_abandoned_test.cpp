@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "support/background.hpp"
 #include "support/event_causes.hpp"
 #include "support/memory.hpp"
 #include "support/requires.hpp"
@@ -76,6 +77,55 @@ TEST(abandoned, by_a_fault_loop_is_closed) {
   EXPECT_TRUE(waiting.waits());
   loop.reset();
   EXPECT_EQ(waiting.saw(), test::takes_sigbus);
+}
+
+// Whoever moves it waits for somebody to read that: for the end, then.
+TEST(abandoned, while_it_is_being_moved_is_closed_where_it_is_then) {
+  const test::memory target(test::memory_kind::anonymous, 2);
+  test::serving served(
+      2, overloaded{test::fill_by_offset(), [](const remap_event&) {}, [](const unmap_event&) {}});
+  EXPECT_EQ(test::look(served.at(0)), test::shows(1));
+  std::optional given(served.handler().hand_over());
+  test::background mover([&] { test::move_memory(served.memory().range(), target.at(0)); });
+  EXPECT_TRUE(mover.waits_for_reader());
+  given.reset();
+  EXPECT_TRUE(mover.finishes());
+  EXPECT_EQ(test::look(target.at(0)), test::shows(1));
+  EXPECT_EQ(test::look(target.at(1)), test::takes_sigbus);
+}
+
+TEST(abandoned, by_a_fault_loop_that_many_threads_wait_for_is_closed) {
+  constexpr std::size_t pages = 1200;  // more than wait at once
+  const test::memory memory(test::memory_kind::anonymous, pages);
+  std::optional<fault_loop> loop(std::in_place,
+                                 overloaded{test::fill_by_offset(), [](const remove_event&) {}});
+  const auto region = loop->serve(memory.range());
+  std::deque<test::toucher> readers;
+  for (std::size_t page = 0; page < pages; ++page) readers.emplace_back(memory.at(page));
+  EXPECT_TRUE(readers.back().waits());
+  loop.reset();
+  for (test::toucher& reader : readers) EXPECT_EQ(reader.saw(), test::takes_sigbus);
+}
+
+TEST(abandoned, by_a_fault_loop_whose_last_callback_dispatches_is_closed) {
+  const test::memory memory(test::memory_kind::anonymous, 2);
+  std::optional<fault_loop> loop;
+  fault_loop* running = nullptr;
+  bool heard = false;
+  loop.emplace(overloaded{test::fill_by_offset(),
+                          [&](const remove_event&) {
+                            heard = true;
+                            running->dispatch();
+                          }},
+               for_a_successor());
+  running = &*loop;
+  const auto region = loop->serve(memory.range());
+  test::background remover([&] { test::drop(memory.page(0)); });
+  EXPECT_TRUE(remover.waits_for_reader());
+  loop.reset();
+  EXPECT_TRUE(remover.finishes());
+  EXPECT_TRUE(heard);
+  EXPECT_EQ(test::look(memory.at(1)), test::takes_sigbus);
 }
 
 TEST(handed_over, cannot_be_a_second_time) {

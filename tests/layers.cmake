@@ -35,6 +35,7 @@ set(compiled
   callbacks
   fault_handler_options
   served_region
+  handed_over
   fault_handler
   fault_loop
   sigbus_handler

@@ -35,7 +35,7 @@ class [[nodiscard]] UFFDPP_EXPORT deferred_fault {
   std::size_t offset() const noexcept { return offset_; }
   /// The served range as it was registered.
   const region_info& region() const noexcept { return region_; }
-  /// Which address space: 0 is that of the handle, forked children count from 1.
+  /// Which address space: 0 is that of the handle, forked children count from 1. Not after a move.
   std::size_t space() const noexcept;
   /// The kernel's message.
   const page_fault& event() const noexcept { return pending_.event; }

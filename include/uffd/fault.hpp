@@ -37,9 +37,9 @@ struct pending_fault {
 /// A thread waits for a page; the callback that is given this answers with a resolution. Every
 /// function below that resolves returns one that can be returned as the answer. They are noexcept,
 /// don't allocate, and never install behind a page that was removed, moved or unmapped meanwhile:
-/// such a fault is woken and comes again (resolution::gone()). Ranges are clipped to nothing: one
-/// outside the served range fails with EINVAL. Valid inside the callback and on its thread; not
-/// copyable.
+/// such a fault is woken and comes again (resolution::gone()). A range
+/// that isn't all inside the served one, or not whole pages, is refused with EINVAL. Valid inside
+/// the callback and on its thread; not copyable.
 class UFFDPP_EXPORT fault {
  public:
   fault(const fault&) = delete;
@@ -104,7 +104,7 @@ class UFFDPP_EXPORT fault {
   resolution continue_(page_range range, flags<fill_mode> mode = {}) noexcept;
   /// Moves pages here, to the page and those that follow it; `from` becomes a hole.
   resolution move(page_range from, flags<move_mode> mode = {}) noexcept;
-  /// Lets writes to the page through.
+  /// Lets writes to the page through, or every access where the fault is of read-write protection.
   resolution unprotect() noexcept { return unprotect(page_); }
   /// Lets writes to `range` through.
   resolution unprotect(page_range range) noexcept;

@@ -5,13 +5,13 @@
 
 #include <memory>
 #include <utility>
-#include <vector>
 
 #include "uffd/callbacks.hpp"
 #include "uffd/deferred_fault.hpp"
 #include "uffd/detail/export.hpp"
 #include "uffd/fault.hpp"
 #include "uffd/fault_handler_options.hpp"
+#include "uffd/handed_over.hpp"
 #include "uffd/handle.hpp"
 #include "uffd/handler_statistics.hpp"
 #include "uffd/mapping.hpp"
@@ -20,27 +20,6 @@
 #include "uffd/served_region.hpp"
 
 namespace uffd {
-
-/// A handle and what is registered on it, for a successor. Nobody reads it meanwhile: faults wait,
-/// and so does who forks, unmaps, moves or removes what is served; fork() waits with the
-/// allocator's locks, so keep other threads from it until the successor runs. At its end, what no
-/// fault_handler took becomes inaccessible, unless released; also what a served_region had declared
-/// complete(), for that is not carried over. Move-only.
-struct UFFDPP_EXPORT handed_over {
-  handle on;                               ///< still open, faults wait on it
-  std::vector<region_info> regions = {};   ///< what is registered
-  std::vector<handed_over> children = {};  ///< the same for each forked child that was followed
-
-  explicit handed_over(handle from, std::vector<region_info> registered = {});
-  handed_over(handed_over&& other) noexcept = default;
-  handed_over& operator=(handed_over&& other) noexcept;
-  ~handed_over();
-  /// Another process serves it: its end closes nothing.
-  void release() noexcept;
-
- private:
-  void close() const noexcept;
-};
 
 /// Serves the page faults of registered memory, of this process and of its forked children, on
 /// threads of its own, by the callbacks of a handler object (see uffd::fault_callbacks).
@@ -55,7 +34,9 @@ struct UFFDPP_EXPORT handed_over {
 /// What can't be served fails closed: a missing or minor page is poisoned, or made inaccessible
 /// where the kernel can't poison; a write to a protected page goes through unrecorded. The first
 /// error is rethrown by join(). A fault outside every served range is woken first; if it keeps
-/// coming for about two and a half seconds, it fails closed too.
+/// coming for about two and a half seconds, it fails closed too. Where nothing helps, the process
+/// ends with a message rather than show wrong memory: when a followed child causes events without a
+/// microsecond's pause, so that five seconds are not enough to close its pages.
 ///
 /// Set-up throws std::system_error. Member functions may be called from any thread; one that was
 /// moved from may only be assigned to or end. It must not end in one of its own callbacks: that

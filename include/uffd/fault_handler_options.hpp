@@ -25,7 +25,8 @@ enum class stop_policy {
 
 /// What becomes of forked children's memory.
 enum class fork_policy {
-  follow,         ///< served too where feature::event_fork is permitted, else as not_inherited
+  follow,         ///< served too where feature::event_fork is permitted and the kernel has POISON
+                  ///< (Linux 6.6), without which they could never be closed; else as not_inherited
   not_inherited,  ///< mappings that the handler owns are not inherited (MADV_DONTFORK): SIGSEGV
 };
 

@@ -32,7 +32,8 @@ namespace uffd {
 /// another mapping, say, or that the kernel has swapped out since. It is poisoned in this mapping
 /// alone: its content stays, and a child forked later finds it, or zeroes where there is none, for
 /// children inherit the poison of private memory only. Where all that is needed lies in the page
-/// cache, call complete().
+/// cache, call complete(). What lies beyond the end of a file that was truncated is passed over:
+/// every access there is SIGBUS.
 ///
 /// Move-only. Distinct regions may be used from distinct threads.
 class region {

@@ -79,10 +79,14 @@ resolution move(const handle& on, std::uintptr_t to, page_range from, flags<move
 /// UFFDIO_CONTINUE.
 resolution continue_(const handle& on, page_range range, flags<fill_mode> mode = {},
                      std::size_t page = page_size()) noexcept;
-/// UFFDIO_POISON.
+/// UFFDIO_POISON. Where another process's page answers EEXIST, nobody can tell a marker from a
+/// page: a write-protected page is unprotected for a moment, and any page that is there ends up
+/// protected.
 resolution poison(const handle& on, page_range range, std::size_t page = page_size()) noexcept;
 /// UFFDIO_WRITEPROTECT that lets writes through.
 resolution unprotect(const handle& on, page_range range) noexcept;
+/// UFFDIO_RWPROTECT that lets every access through, Linux 7.3.
+resolution read_write_unprotect(const handle& on, page_range range) noexcept;
 
 }  // namespace resolve
 }  // namespace uffd

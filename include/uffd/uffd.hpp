@@ -11,6 +11,7 @@
 #include "uffd/fault_handler_options.hpp"
 #include "uffd/fault_loop.hpp"
 #include "uffd/flags.hpp"
+#include "uffd/handed_over.hpp"
 #include "uffd/handle.hpp"
 #include "uffd/handler_statistics.hpp"
 #include "uffd/latency_histogram.hpp"

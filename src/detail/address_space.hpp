@@ -46,7 +46,9 @@ struct served_range : std::enable_shared_from_this<served_range> {
   callbacks client;
   close_policy on_end = close_policy::inaccessible;
   std::optional<mapping> memory;
-  bool closed = false;  // under the control lock: nothing is registered any more
+  // Under the control lock. With a value nothing is registered any more; what a fork or a move
+  // under way brings back ends by the same policy.
+  std::optional<close_policy> closed_by;
   std::atomic<state> phase{state::starting};
   std::atomic<bool> complete{false};
   std::atomic<std::uint32_t> guests{0};  // deferred faults being resolved at the moment

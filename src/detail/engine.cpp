@@ -33,7 +33,7 @@ engine::engine(handle on, callbacks client, const fault_handler_options& options
       buffer_size_(options.buffer_size),
       own_(std::make_shared<address_space>(std::move(on), 0)),
       epochs_(readers),
-      events_(event_capacity + readers * message_reader::capacity),
+      events_(event_capacity + (readers + 1) * message_reader::capacity),
       waiting_(waiting_capacity),
       policy_(options.on_stop) {
   check_features(options);
@@ -45,14 +45,23 @@ engine::engine(handle on, callbacks client, const fault_handler_options& options
   if (!children_poll_) throw_errno(errno, "epoll_create1");
 }
 
-open_options engine::options_for(const callbacks& client, const fault_handler_options& options) {
+handle engine::open(const callbacks& client, const fault_handler_options& options) {
   open_options open = options.open;
   open.required |= client.needed;
-  if (options.forks == fork_policy::follow) open.optional |= feature::event_fork;
-  return open;
+  const bool may_follow =
+      options.forks == fork_policy::follow && !open.required.has(feature::event_fork);
+  if (may_follow) open.optional |= feature::event_fork | feature::poison;
+  handle on = handle::open(open);
+  if (!may_follow || on.features().has(feature::poison) || !on.features().has(feature::event_fork))
+    return on;
+  // Without POISON a child's missing pages could never be closed.
+  open.optional = open.optional - feature::event_fork;
+  return handle::open(open);
 }
 
 callbacks engine::default_client() const {
+  // Before the lock: another thread may have had it at the fork.
+  if (in_child()) throw_errno(EOWNERDEAD, "serve: in a forked child");
   const std::lock_guard lock(control_);
   return client_;
 }
@@ -86,6 +95,7 @@ void engine::record_failure(const char* what, std::error_code error, page_range 
 }
 
 std::exception_ptr engine::take_error() noexcept {
+  if (in_child()) return nullptr;  // another thread may have had the lock at the fork
   if (const int number = unreadable_.exchange(0); number != 0)
     record_error(std::make_exception_ptr(
         std::system_error(number, std::system_category(), "reading messages of a userfaultfd")));

@@ -41,8 +41,8 @@ class engine : public std::enable_shared_from_this<engine> {
   engine(const engine&) = delete;
   engine& operator=(const engine&) = delete;
 
-  // What to open a handle with, if none is given.
-  static open_options options_for(const callbacks& client, const fault_handler_options& options);
+  // The handle, if none is given.
+  static handle open(const callbacks& client, const fault_handler_options& options);
   // Whether a handle's features make somebody wait for events to be read.
   static bool has_events(const handle& on) noexcept;
 
@@ -88,6 +88,9 @@ class engine : public std::enable_shared_from_this<engine> {
   bool has_waiting() const noexcept { return waiting_.size() != 0; }
   std::int64_t next_retry() const noexcept { return waiting_.next_due(); }
   bool add_waiting(const pending_fault& pending, std::int64_t due, std::uint32_t attempts) noexcept;
+  // Reads once and serves nothing: events are queued, faults wait, and those without room until
+  // their range is closed. For whoever keeps workers from reading. False if nothing was there.
+  bool take_in(address_space& space) noexcept;
   // Runs an install unless an event touched `range` since the fault was dispatched; then wakes
   // `page`.
   template <class Operation>
@@ -213,7 +216,7 @@ class engine : public std::enable_shared_from_this<engine> {
   void apply_fork(const queued_event& queued, const fork_event& forked);
   std::optional<applied_event> take_applied() noexcept;
   void call_back(worker& by, const applied_event& applied) noexcept;
-  void tell(worker& by, served_range& range, auto&& call) noexcept;
+  bool tell(worker& by, served_range& range, auto&& call) noexcept;
 
   const process_mark home_;
   callbacks client_;
@@ -280,7 +283,8 @@ void engine::for_each_space(Each&& each) const {
   for (const auto& space : child_spaces_) each(*space);
 }
 
-// With the control lock held: closes each piece of `range` by `policy_of(its addresses)`.
+// With the control lock held: closes each piece of `range` by `policy_of(its addresses)`. Reads the
+// space's events itself: whoever else could may wait for the lock.
 template <class PolicyOf>
 void engine::close_in(address_space& space, const served_range& range,
                       PolicyOf&& policy_of) noexcept {
@@ -289,7 +293,8 @@ void engine::close_in(address_space& space, const served_range& range,
     region_info info = range.info;
     info.range = piece.range;
     close_range(space.on, info,
-                range.complete.load() ? close_policy::leave_zero : policy_of(piece.range));
+                range.complete.load() ? close_policy::leave_zero : policy_of(piece.range),
+                [&] { return take_in(space); });
   }
 }
 

@@ -49,9 +49,9 @@ std::span<const uapi::message> engine::let_others_read(address_space& space,
   return faults;
 }
 
-// For a batch of each reader: all may be about to read.
+// For a batch of each reader, and of who closes a range: all may be about to read.
 bool engine::has_room() const noexcept {
-  return events_.has_room_for(epochs_.readers() * message_reader::capacity);
+  return events_.has_room_for((epochs_.readers() + 1) * message_reader::capacity);
 }
 
 // Another one reads, which is short: whoever polls comes again if it is not. Or the queue was full.
@@ -141,7 +141,9 @@ void engine::wait_until_queued() noexcept {
 // was read, and may have mapped, served or ended something else there.
 void engine::apply_events() noexcept {
   wait_until_queued();
-  while (const auto queued = events_.pop()) {
+  while (!events_.empty()) {
+    has_applied_.store(true);  // first: whoever finds the queue empty must see that there are some
+    const auto queued = events_.pop();
     try {
       apply_event(*queued);
     } catch (...) {
@@ -149,8 +151,8 @@ void engine::apply_events() noexcept {
       // answered wrongly.
       end_process("out of memory while following an event");
     }
-    has_applied_.store(true);
   }
+  has_applied_.store(!applied_.empty());
 }
 
 void engine::apply_event(const queued_event& queued) {
@@ -177,10 +179,11 @@ bool hears_events(const served_range& range) noexcept {
 
 }  // namespace
 
-// Runs a callback of `range` unless the range is ending, which then waits for it.
-void engine::tell(worker& by, served_range& range, auto&& call) noexcept {
+// Runs a callback of `range`, which waits for that at its end, unless it is ending: then false.
+bool engine::tell(worker& by, served_range& range, auto&& call) noexcept {
   by.slot().current.store(&range, std::memory_order_seq_cst);
-  if (hears_events(range)) {
+  const bool hears = hears_events(range);
+  if (hears) {
     try {
       call(range.client);
     } catch (...) {
@@ -188,6 +191,7 @@ void engine::tell(worker& by, served_range& range, auto&& call) noexcept {
     }
   }
   by.slot().current.store(nullptr, std::memory_order_release);
+  return hears;
 }
 
 namespace {
@@ -221,14 +225,13 @@ void call_for(const callbacks& client, const event& seen, std::size_t space) {
 void engine::call_back(worker& by, const applied_event& applied) noexcept {
   const event seen = decode(applied.queued.raw, applied.queued.space->features);
   const auto& space = applied.child ? *applied.child : *applied.queued.space;
-  const auto told_before = [&](const auto& until) {
-    return std::any_of(applied.clients.begin(), until, [&](const auto& other) {
-      return other->client.object == (*until)->client.object && hears_events(*other);
-    });
-  };
-  for (auto range = applied.clients.begin(); range != applied.clients.end(); ++range)
-    if (!told_before(range))
-      tell(by, **range, [&](const callbacks& client) { call_for(client, seen, space.number); });
+  std::vector<const void*> told;
+  for (const auto& range : applied.clients) {
+    const void* const object = range->client.object;
+    if (std::find(told.begin(), told.end(), object) != told.end()) continue;
+    if (tell(by, *range, [&](const callbacks& client) { call_for(client, seen, space.number); }))
+      told.push_back(object);
+  }
 }
 
 template <class Event>
@@ -246,7 +249,7 @@ void engine::apply_touch(const queued_event& queued, const Event& seen, page_ran
     static_cast<void>(space.on.wake(touched));
     // What moved away from its end is ended where it is now.
     for (const auto& range : clients)
-      if (range->closed) close_in(space, *range, [&](page_range) { return range->on_end; });
+      if (range->closed_by) close_in(space, *range, [&](page_range) { return *range->closed_by; });
   }
   applied_.push_back({queued, std::move(clients), nullptr});
 }
@@ -278,7 +281,7 @@ void engine::apply_fork(const queued_event& queued, const fork_event& forked) {
   auto clients = touched_ranges(*child->current, {0, ~std::uintptr_t{0}});
   // What ended while the fork was under way ends in the child too.
   for (const auto& range : clients)
-    if (range->closed) close_in(*child, *range, [&](page_range) { return range->on_end; });
+    if (range->closed_by) close_in(*child, *range, [&](page_range) { return *range->closed_by; });
   applied_.push_back({queued, std::move(clients), std::move(child)});
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The way of a fault from its message to its answer.
+#include <array>
 #include <cerrno>
 #include <system_error>
 
@@ -106,7 +107,10 @@ void engine::settle(worker& by, const pending_fault& pending, fault& raised, res
       break;
   }
   record_failure("serving the page fault", answer.error(), raised.page(), raised.offset());
-  const auto closed = fail_closed(pending.space->on, pending.event, raised.page(), raised.region());
+  // Something else may be mapped there since.
+  const auto closed = install(pending, raised.page(), raised.page(), [&] {
+    return fail_closed(pending.space->on, pending.event, raised.page(), raised.region());
+  });
   if (closed.kind() == state::retry)
     wait_for_later(by, pending, delay_after(attempts), attempts + 1);
   else if (closed.kind() == state::failed)
@@ -119,7 +123,7 @@ resolution engine::fail_closed(const handle& on, const page_fault& event, page_r
     case fault_kind::write_protect:
       return resolve::unprotect(on, page);
     case fault_kind::read_write_protect:
-      return resolution_of(on.read_write_unprotect(page).number);
+      return resolve::read_write_unprotect(on, page);
     case fault_kind::missing:
     case fault_kind::minor:
       break;
@@ -151,6 +155,20 @@ bool engine::add_waiting(const pending_fault& pending, std::int64_t due,
   }
   static_cast<void>(pending.space->on.wake(page_at(pending.event.address, page_size())));
   return false;
+}
+
+bool engine::take_in(address_space& space) noexcept {
+  std::array<uapi::message, message_reader::capacity> messages{};
+  const auto before = events_.unfinished();
+  const auto faults = read(space, messages);
+  for (const uapi::message& raw : faults) {
+    const auto fault = decode_fault(raw, space.features);
+    // One without room sleeps on: woken, it would be read here again and again.
+    static_cast<void>(waiting_.add({space.shared_from_this(), fault, 0, 0}));
+  }
+  const bool some = !faults.empty() || events_.unfinished() != before;
+  if (some) nudge();
+  return some;
 }
 
 void engine::retry_waiting(worker& by) noexcept {
@@ -185,6 +203,7 @@ void engine::dispatch_stranger(worker& by, const pending_fault& pending,
   waiting_faults::added added{false, true, 0};
   if (!is_closed())
     added = waiting_.add({pending.space->shared_from_this(), pending.event, due, attempts + 1});
+  if (added.is_new && added.waits && nudges_.size() > 1) nudge();
   if (!added.is_new) {
     if (added.attempts > last_stranger_attempt) fail_stranger(pending);
   } else if (is_first || is_last || !added.waits) {
@@ -199,7 +218,7 @@ resolution close_stranger(const handle& on, const page_fault& event) noexcept {
   const auto page = page_at(event.address, page_size());
   if (event.kind() == fault_kind::write_protect) return resolve::unprotect(on, page);
   if (event.kind() == fault_kind::read_write_protect)
-    return resolution_of(on.read_write_unprotect(page).number);
+    return resolve::read_write_unprotect(on, page);
   // EINVAL says that its page is larger.
   constexpr std::size_t largest = std::size_t{1} << 30;
   for (std::size_t size = page.size(); size <= largest; size *= 2) {

@@ -104,8 +104,8 @@ void engine::serve_registered_in(address_space& space, const region_info& regist
   const auto range = std::make_shared<served_range>();
   range->info = registered;
   if (registered.ioctls.empty()) range->info.ioctls = offered_ioctls(on().features(), registered);
-  check_serve(client_, registered);
-  range->client = client_;
+  range->client = default_client();
+  check_serve(range->client, registered);
   range->phase.store(served_range::state::open);
   list(range, space);
 }
@@ -139,7 +139,8 @@ void engine::wait_for_callbacks(const served_range& range) noexcept {
 
 // With the control lock held.
 void engine::close_everywhere(served_range& range, close_policy policy) noexcept {
-  if (std::exchange(range.closed, true)) return;
+  if (range.closed_by) return;
+  range.closed_by = policy;
   for_each_space(
       [&](address_space& space) { close_in(space, range, [&](page_range) { return policy; }); });
 }
@@ -147,7 +148,8 @@ void engine::close_everywhere(served_range& range, close_policy policy) noexcept
 // With the control lock held, before memory of ours is unmapped: protected as a whole, nothing in
 // it needs to be told apart. What was moved out of it does.
 void engine::close_owned(served_range& range) noexcept {
-  if (std::exchange(range.closed, true)) return;
+  if (range.closed_by) return;
+  range.closed_by = range.on_end;
   const page_range memory = range.memory->range();
   for_each_space([&](address_space& space) {
     close_in(space, range, [&](page_range piece) {
@@ -161,9 +163,17 @@ void engine::close_owned(served_range& range) noexcept {
 // Forks, and moves, that began before the end. A child that was copied then must find the range in
 // the table, where it is closed too. The probe is nowhere registered, but EAGAIN comes first.
 void engine::wait_for_forks_under_way() const noexcept {
+  if (!has_standby_ || !probe_) return;
+  const auto some = [&] {
+    const std::lock_guard lock(control_);
+    bool found = false;
+    for_each_space([&](const address_space& space) {
+      found = found || space.on.continue_(probe_->range()).error() == condition::retry;
+    });
+    return found;
+  };
   patience left;
-  while (has_standby_ && probe_ && !is_closed() &&
-         on().continue_(probe_->range()).error() == condition::retry && left.wait()) {
+  while (!is_closed() && some() && left.wait()) {
   }
 }
 
@@ -226,7 +236,7 @@ handed_over engine::hand_over() {
     handed_over one(handle_access::share(space.on));
     for (const auto& piece : space.current->entries()) {
       const auto& range = *static_cast<const served_range*>(piece.client);
-      if (range.closed || !range.is_handed_over()) continue;
+      if (range.closed_by || !range.is_handed_over()) continue;
       one.regions.push_back(range.info);
       one.regions.back().range = piece.range;
       one.regions.back().offset = piece.offset;

@@ -71,15 +71,17 @@ void worker::dispatch_once() noexcept {
 
 void worker::take_in() noexcept {
   const auto fruitless = engine_.fruitless_reads();
-  while (can_read_now() && engine_.fruitless_reads() == fruitless)
-    for (const uapi::message& raw : engine_.read(engine_.own_space(), messages_))
-      engine_.add_waiting({decode_fault(raw, engine_.own_space().features), &engine_.own_space()},
-                          0, 0);
+  for (auto ready = look_now(); ready.any() && engine_.fruitless_reads() == fruitless;
+       ready = look_now()) {
+    if (ready.own) engine_.take_in(engine_.own_space());
+    if (ready.children) for_each_ready_child([&](address_space& child) { engine_.take_in(child); });
+  }
 }
 
-bool worker::can_read_now() noexcept {
+worker::readiness worker::look_now() noexcept {
   const timespec at_once{0, 0};
-  return call_poll(entries_.data(), 1, &at_once) > 0 && entries_[0].revents == POLLIN;
+  if (call_poll(entries_.data(), entries_.size(), &at_once) <= 0) return {false, false};
+  return {entries_[0].revents == POLLIN, entries_[2].revents == POLLIN};
 }
 
 // Nothing is registered any more, so what can still be read are events that somebody waits for.
@@ -88,9 +90,10 @@ bool worker::can_read_now() noexcept {
   const auto* const outer = std::exchange(slot_of_this_thread, &slot_);
   constexpr std::size_t most_fruitless = 100;
   const auto fruitless = engine_.fruitless_reads();
-  while (!engine_.hands_over() && can_read_now() &&
-         engine_.fruitless_reads() - fruitless < most_fruitless)
-    turn({true, false});
+  for (auto ready = look_now(); ready.any() && !engine_.hands_over() &&
+                                engine_.fruitless_reads() - fruitless < most_fruitless;
+       ready = look_now())
+    turn(ready);
   engine_.readers().enter(slot_);  // the standby shall see it if a callback gets stuck
   if (standby_ != nullptr) standby_->wake_if_asleep();
   if (engine_.has_queued_events()) engine_.handle_events(*this);
@@ -183,12 +186,17 @@ void worker::read(address_space& space) noexcept {
   return monotonic_nanoseconds();
 }
 
-void worker::read_children() noexcept {
+template <class Each>
+void worker::for_each_ready_child(Each&& each) noexcept {
   std::array<epoll_event, 16> ready{};
   const int count =
       ::epoll_wait(engine_.children_poll(), ready.data(), static_cast<int>(ready.size()), 0);
   for (int i = 0; i < count; ++i)
-    read(*static_cast<address_space*>(ready[static_cast<std::size_t>(i)].data.ptr));
+    each(*static_cast<address_space*>(ready[static_cast<std::size_t>(i)].data.ptr));
+}
+
+void worker::read_children() noexcept {
+  for_each_ready_child([&](address_space& child) { read(child); });
 }
 
 }  // namespace uffd::detail

@@ -62,16 +62,20 @@ class worker {
   struct readiness {
     bool own;
     bool children;
+
+    bool any() const noexcept { return own || children; }
   };
   bool turn_quietly() noexcept;
   bool turn_with_chores() noexcept;
   readiness look(nfds_t count, int ready) noexcept;
-  bool can_read_now() noexcept;
+  readiness look_now() noexcept;
   void turn(readiness ready) noexcept;
   void do_chores(bool children_ready) noexcept;
   void sweep() noexcept;
   void read(address_space& space) noexcept;
   std::int64_t count_read(bool empty) noexcept;
+  template <class Each>
+  void for_each_ready_child(Each&& each) noexcept;
   void read_children() noexcept;
 
   engine& engine_;

@@ -2,14 +2,17 @@
 // Ends a registration so that nothing turns to zeroes unasked and nobody stays asleep.
 #pragma once
 
+#include <sched.h>
 #include <sys/mman.h>
 #include <time.h>
 
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <optional>
 
 #include "uffd/detail/pagemap.hpp"
 #include "uffd/handle.hpp"
@@ -26,42 +29,62 @@ namespace uffd::detail {
   std::abort();
 }
 
-// An unread event makes every ioctl answer EAGAIN until whoever reads events has read it; forking a
-// large process lasts too. Waits longer each time, five seconds in all.
+// An unread event makes every ioctl answer EAGAIN until it is read; forking a large process lasts
+// too. Waits longer each time, five seconds in all.
 class patience {
  public:
-  bool wait() noexcept {
-    if (left_ <= 0) return false;
+  bool wait() noexcept { return wait(false); }
+  // `let_go`: an event was read just now. Whoever caused it may cause the next one a microsecond
+  // after it runs again, so that only who looks all the time finds the gap.
+  bool wait(bool let_go) noexcept {
+    const auto now = std::chrono::steady_clock::now();
+    if (!end_) end_ = now + limit;
+    if (now > *end_) return false;
+    if (let_go) short_looks_ = most_short_looks;
+    if (short_looks_ > 0) {
+      --short_looks_;
+      ::sched_yield();
+      return true;
+    }
     const timespec pause{0, pause_};
     ::nanosleep(&pause, nullptr);
-    left_ -= pause_;
     if (pause_ < longest_pause) pause_ *= 2;
     return true;
   }
 
  private:
+  static constexpr std::chrono::seconds limit{5};
+  static constexpr int most_short_looks = 200;
   static constexpr long longest_pause = 10'000'000;  // nanoseconds
+  std::optional<std::chrono::steady_clock::time_point> end_;
+  int short_looks_ = 0;
   long pause_ = 50'000;
-  std::int64_t left_ = 5'000'000'000;
 };
 
-// Does `operation` to all of `range`: what is there already (EEXIST) and stretches that are no
-// longer registered (ENOENT) are passed over. Answers 0, ESRCH when the process is gone, or the
-// errno that stopped it.
-template <class Operation>
-int do_everywhere(page_range range, std::size_t page, patience& left,
+// Whoever closes what somebody else reads events of.
+struct others_read {
+  bool operator()() const noexcept { return false; }
+};
+
+// Does `operation` to all of `range`: what is there already (EEXIST), what lies beyond the end of a
+// file (EFAULT) and stretches that are no longer registered (ENOENT) are passed over. While an
+// event is unread, `read_events() -> whether there were any` is called. Answers 0, ESRCH when the
+// process is gone, or the errno that stopped it.
+template <class Operation, class ReadEvents>
+int do_everywhere(page_range range, std::size_t page, patience& left, ReadEvents& read_events,
                   Operation&& operation) noexcept {
-  bool single = false;
+  std::size_t stretch = range.size();
   for (auto position = range.begin(); position < range.end();) {
-    const auto size = single ? page : range.end() - position;
+    const auto size = std::min<std::size_t>(stretch, range.end() - position);
     const outcome result = operation(page_range(position, size));
     if (result || result.bytes != 0) {
       position += result.bytes;
+      stretch = std::min(2 * stretch, range.size());
     } else if (result.number == EAGAIN) {
-      if (!left.wait()) return EAGAIN;
-    } else if (result.number == ENOENT && !single) {
-      single = true;  // what is registered ends somewhere inside: a page at a time finds out where
-    } else if (result.number == EEXIST || result.number == ENOENT) {
+      if (!left.wait(read_events())) return EAGAIN;
+    } else if (result.number == ENOENT && size > page) {
+      stretch = page;  // what is registered ends somewhere inside: single pages find out where
+    } else if (result.number == EEXIST || result.number == ENOENT || result.number == EFAULT) {
       position += page;
     } else {
       return result.number;
@@ -91,11 +114,12 @@ inline bool protect_from_access(const handle& on, page_range range, std::size_t 
 }
 
 // Poisons what is missing in `range`, and where that can't be done takes all access to it away.
-inline void close_missing(const handle& on, page_range range, const region_info& info,
-                          patience& left) noexcept {
+template <class ReadEvents>
+void close_missing(const handle& on, page_range range, const region_info& info, patience& left,
+                   ReadEvents& read_events) noexcept {
   int number = EOPNOTSUPP;
   if (info.ioctls.has(range_ioctl::poison))
-    number = do_everywhere(range, info.page_size, left,
+    number = do_everywhere(range, info.page_size, left, read_events,
                            [&](page_range part) { return on.poison(part, wake_mode::dont_wake); });
   if (number == 0 || number == ESRCH || protect_from_access(on, range, info.page_size)) return;
   // One mapping may be left where there is no room for two.
@@ -105,15 +129,17 @@ inline void close_missing(const handle& on, page_range range, const region_info&
 
 // Makes every page that is missing in a registered range inaccessible; those that are there stay as
 // they are wherever the kernel can tell.
-inline void make_missing_inaccessible(const handle& on, const region_info& info) noexcept {
+template <class ReadEvents>
+void make_missing_inaccessible(const handle& on, const region_info& info,
+                               ReadEvents& read_events) noexcept {
   patience left;
   int unmarked = 0;
   if (info.modes.has(register_mode::write_protect))
     // A marker would hide a missing page from the scan and from POISON.
-    unmarked = do_everywhere(info.range, info.page_size, left, [&](page_range part) {
+    unmarked = do_everywhere(info.range, info.page_size, left, read_events, [&](page_range part) {
       return on.write_unprotect(part, wake_mode::dont_wake);
     });
-  const auto close = [&](page_range hole) { close_missing(on, hole, info, left); };
+  const auto close = [&](page_range hole) { close_missing(on, hole, info, left, read_events); };
   const bool can_tell = unmarked == 0 && info.ioctls.has(range_ioctl::poison) && !on.foreign();
   if (!can_tell || for_each_hole(info.range, close) != 0) close(info.range);
 }
@@ -137,12 +163,15 @@ inline void unregister_all(const handle& on, page_range range, std::size_t page)
 }
 
 // Ends the registration of `info.range` by `policy`. Tolerates memory that was unmapped and a
-// process that is gone; does nothing in a forked child.
-inline void close_range(const handle& on, const region_info& info, close_policy policy) noexcept {
+// process that is gone; does nothing in a forked child. `read_events` as in do_everywhere().
+template <class ReadEvents = others_read>
+void close_range(const handle& on, const region_info& info, close_policy policy,
+                 ReadEvents&& read_events = {}) noexcept {
   const auto& state = handle_access::state(on);
   if (!state || state->refusal() != 0) return;
   const bool can_miss = info.modes.has_any(register_mode::missing | register_mode::minor);
-  if (policy == close_policy::inaccessible && can_miss) make_missing_inaccessible(on, info);
+  if (policy == close_policy::inaccessible && can_miss)
+    make_missing_inaccessible(on, info, read_events);
   unregister_all(on, info.range, info.page_size);
 }
 

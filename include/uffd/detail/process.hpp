@@ -24,9 +24,11 @@ class process_mark {
 
   // Throws std::system_error if no such page can be had.
   static process_mark here() {
-    // No lock: a fork could leave it locked in the child.
-    static counter* const page = make_page();
-    static counter last_generation{0};
+    // No lock, and no initialisation that has one: a fork could leave it locked in the child.
+    static constinit std::atomic<counter*> shared{nullptr};
+    static constinit counter last_generation{0};
+    counter* page = shared.load(std::memory_order_acquire);
+    if (page == nullptr) page = publish(make_page(), shared);
     std::uint64_t generation = page->load(std::memory_order_relaxed);
     if (generation == 0) {
       const auto next = last_generation.fetch_add(1, std::memory_order_relaxed) + 1;
@@ -45,14 +47,25 @@ class process_mark {
   process_mark(const counter* page, std::uint64_t generation) noexcept
       : page_(page), generation_(generation) {}
 
+  static std::size_t size() { return static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)); }
+
   static counter* make_page() {
-    const auto size = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-    void* memory =
-        ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED || ::madvise(memory, size, MADV_WIPEONFORK) != 0)
-      throw std::system_error(errno, std::system_category(),
-                              "a page wiped in forked children (MADV_WIPEONFORK)");
-    return new (memory) counter(0);
+    void* const memory =
+        ::mmap(nullptr, size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory != MAP_FAILED && ::madvise(memory, size(), MADV_WIPEONFORK) == 0)
+      return new (memory) counter(0);
+    const int number = errno;
+    if (memory != MAP_FAILED) ::munmap(memory, size());
+    throw std::system_error(number, std::system_category(),
+                            "a page wiped in forked children (MADV_WIPEONFORK)");
+  }
+
+  // Another thread may have been faster.
+  static counter* publish(counter* made, std::atomic<counter*>& shared) {
+    counter* first = nullptr;
+    if (shared.compare_exchange_strong(first, made, std::memory_order_acq_rel)) return made;
+    ::munmap(made, size());
+    return first;
   }
 
   const counter* page_ = nullptr;

@@ -218,5 +218,11 @@ inline resolution unprotect(const handle& on, page_range range) noexcept {
   return detail::resolution_of(number);
 }
 
+inline resolution read_write_unprotect(const handle& on, page_range range) noexcept {
+  const int number = on.read_write_unprotect(range).number;
+  if (number == ENOENT) static_cast<void>(on.wake(range));
+  return detail::resolution_of(number);
+}
+
 }  // namespace resolve
 }  // namespace uffd

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: MIT
+// Ends of handlers and ranges while children and other threads keep the memory changing: nothing
+// waits for ever, nothing shows zeroes, and nobody's process is ended for it.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "support/awaited.hpp"
+#include "support/background.hpp"
+#include "support/event_causes.hpp"
+#include "support/events.hpp"
+#include "support/forked.hpp"
+#include "support/held_child.hpp"
+#include "support/memory.hpp"
+#include "support/requires.hpp"
+#include "support/serving.hpp"
+#include "support/sight.hpp"
+#include "support/toucher.hpp"
+#include "uffd/fault_handler.hpp"
+#include "uffd/fault_loop.hpp"
+#include "uffd/region.hpp"
+
+namespace uffd {
+namespace {
+
+auto with_removals() {
+  return overloaded{test::fill_by_offset(), [](const remove_event&) {}};
+}
+
+// A child that drops a page again and again until it is killed or its parent is gone. It does
+// something else in between: where parent and child share one CPU, nobody gets to run in a gap of a
+// microsecond.
+auto dropping(page_range page) {
+  return [page, parent = ::getpid()] {
+    while (::getppid() == parent) {
+      test::drop(page);
+      for (int i = 0; i < 1000; ++i) static_cast<void>(::getppid());
+    }
+  };
+}
+
+class followed_child_that_drops_memory : public testing::TestWithParam<unsigned> {
+ protected:
+  void SetUp() override { UFFDPP_REQUIRE(test::fork_events()); }
+  static fault_handler_options threads() {
+    fault_handler_options options;
+    options.threads = GetParam();
+    return options;
+  }
+
+  const test::memory memory_{test::memory_kind::anonymous, 4};
+};
+INSTANTIATE_TEST_SUITE_P(threads, followed_child_that_drops_memory, testing::Values(1U, 3U));
+
+// Each drop is an event, and each unread event keeps pages from being poisoned.
+TEST_P(followed_child_that_drops_memory, all_the_time_lets_its_parent_stop) {
+  fault_handler handler(with_removals(), threads());
+  const auto region = handler.serve(memory_.range());
+  const test::forked child(dropping(memory_.page(0)));
+  ASSERT_TRUE(test::eventually([&] { return handler.statistics().children == 1; }));
+  handler.request_stop();
+  EXPECT_NO_THROW(handler.join());
+  EXPECT_EQ(test::look(memory_.at(1)), test::takes_sigbus);
+}
+
+TEST_P(followed_child_that_drops_memory, all_the_time_lets_its_parents_range_end) {
+  fault_handler handler(with_removals(), threads());
+  std::optional region(handler.serve(memory_.range()));
+  const test::forked child(dropping(memory_.page(0)));
+  ASSERT_TRUE(test::eventually([&] { return handler.statistics().children == 1; }));
+  region.reset();
+  EXPECT_EQ(test::look(memory_.at(1)), test::takes_sigbus);
+}
+
+// Nobody dispatches when the child drops a page: its event is unread when the loop ends.
+class loop_with_a_child_whose_event_is_unread : public testing::TestWithParam<stop_policy> {
+ protected:
+  void SetUp() override {
+    UFFDPP_REQUIRE(test::fork_events());
+    fault_handler_options options;
+    options.on_stop = GetParam();
+    loop_.emplace(with_removals(), options);
+    region_ = loop_->serve(memory_.range());
+    test::background forker([&] {
+      child_.emplace([&] {
+        test::drop(memory_.page(0));
+        return test::look(memory_.at(1)) == test::shows(0) ? 0 : 1;
+      });
+    });
+    while (!forker.finishes(std::chrono::milliseconds(1)) || loop_->statistics().children == 0)
+      if (test::readable(loop_->fd(), std::chrono::milliseconds(1))) loop_->dispatch();
+    child_->let_go();
+    ASSERT_TRUE(test::readable(loop_->fd()));
+  }
+
+  const test::memory memory_{test::memory_kind::anonymous, 2};
+  std::optional<fault_loop> loop_;
+  served_region region_;
+  std::optional<test::held_child> child_;
+};
+INSTANTIATE_TEST_SUITE_P(policies, loop_with_a_child_whose_event_is_unread,
+                         testing::Values(stop_policy::inaccessible, stop_policy::leave_zero),
+                         [](const auto& policy) {
+                           return std::string(policy.param == stop_policy::leave_zero
+                                                  ? "leave_zero"
+                                                  : "inaccessible");
+                         });
+
+TEST_P(loop_with_a_child_whose_event_is_unread, ends_and_lets_the_child_go_on) {
+  loop_.reset();
+  EXPECT_EQ(child_->process().wait(),
+            GetParam() == stop_policy::leave_zero ? test::exits_with(0) : test::dies_of(SIGBUS));
+}
+
+TEST_P(loop_with_a_child_whose_event_is_unread, may_end_its_range_first) {
+  region_ = {};
+  EXPECT_EQ(child_->process().wait(), test::dies_of(SIGBUS));
+}
+
+// What a fork under way brings back after a stop ends by the policy of the stop, not of the range.
+TEST(forks_against_a_stop, end_by_its_policy) {
+  UFFDPP_REQUIRE(test::fork_events());
+  serve_options options;
+  options.on_end = close_policy::leave_zero;
+  for (int round = 0; round < 60; ++round) {
+    const test::memory memory(test::memory_kind::anonymous, 1);
+    fault_handler handler{test::fill_by_offset()};
+    const auto region = handler.serve(memory.range(), options);
+    std::optional<test::held_child> child;
+    test::background forker(
+        [&] { child.emplace([&] { static_cast<void>(test::look(memory.at(0))); }); });
+    if (round % 2 != 0) ::usleep(static_cast<useconds_t>(round) * 5);
+    handler.request_stop();
+    handler.join();
+    ASSERT_TRUE(forker.finishes());
+    child->let_go();
+    ASSERT_EQ(child->process().wait(), test::dies_of(SIGBUS)) << "round " << round;
+  }
+}
+
+// Beyond the end of the file every access is SIGBUS; POISON answers EFAULT there.
+TEST(range_of_a_truncated_file, ends_while_a_child_has_it_too) {
+  UFFDPP_REQUIRE(test::available(test::memory_kind::shared, 1));
+  UFFDPP_REQUIRE(test::fork_events());
+  constexpr std::size_t pages = 8;
+  test::serving served(test::memory_kind::shared, pages, test::fill_by_offset());
+  test::held_child child([&] { static_cast<void>(test::look(served.at(1))); });
+  ASSERT_EQ(
+      ::ftruncate(served.memory().mapping().file(), static_cast<off_t>(pages / 2 * page_size())),
+      0);
+  served.end_region();
+  EXPECT_EQ(test::look(served.at(1)), test::takes_sigbus);
+  EXPECT_EQ(test::look(served.at(pages - 1)), test::takes_sigbus);
+  child.let_go();
+  EXPECT_EQ(child.process().wait(), test::dies_of(SIGBUS));
+}
+
+// The failed page is gone by then, and what is there now is served by somebody else.
+TEST(failing_callback, whose_memory_was_replaced_does_not_close_what_is_there_now) {
+  test::signal started;
+  test::signal go_on;
+  test::serving served(3, overloaded{[&](fault& raised) -> resolution {
+                                       if (raised.tag() == 1) return test::fill(raised, 5);
+                                       started.set();
+                                       EXPECT_TRUE(go_on.comes());
+                                       return std::errc::io_error;
+                                     },
+                                     [](const unmap_event&) {}});
+  test::toucher reader(served.at(1));
+  ASSERT_TRUE(started.comes());
+  test::unmap(served.memory().page(1));
+  // Whoever serves something sees to events first; the only thread is in its callback.
+  const auto other = served.handler().serve(mapping::anonymous(page_size()));
+  EXPECT_EQ(reader.saw(), test::takes_sigsegv);
+  void* const place = reinterpret_cast<void*>(served.at(1));
+  ASSERT_EQ(::mprotect(place, page_size(), PROT_READ | PROT_WRITE), 0);
+  serve_options second;
+  second.tag = 1;
+  const auto later = served.handler().serve(served.memory().page(1), second);
+  go_on.set();
+  EXPECT_EQ(test::look(served.at(1)), test::shows(5));
+}
+
+// A callback object that lives until join() lets go of it must not be copied by a late serve.
+TEST(serving_what_is_registered, against_a_join_is_refused_or_done) {
+  for (int round = 0; round < 50; ++round) {
+    const test::memory memory(test::memory_kind::anonymous, 1);
+    fault_handler handler(test::fill_by_offset(), test::one_thread());
+    const region registered(handler.on(), memory.range());
+    test::background late([&] {
+      try {
+        handler.serve_registered(registered.info());
+      } catch (const std::system_error& error) {
+        EXPECT_EQ(error.code().value(), ECANCELED) << error.what();
+      }
+    });
+    handler.request_stop();
+    handler.join();
+    EXPECT_TRUE(late.finishes());
+  }
+}
+
+}  // namespace
+}  // namespace uffd
