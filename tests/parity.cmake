@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MIT
+# cmake -P tests/parity.cmake [ROOT]: every test named in kernel_parity.md exists, and the table of
+# facts leaves none out.
+cmake_minimum_required(VERSION 3.24)
+
+set(root ${CMAKE_CURRENT_LIST_DIR})
+if(CMAKE_ARGC GREATER 3)
+  set(root ${CMAKE_ARGV3})
+endif()
+cmake_path(ABSOLUTE_PATH root NORMALIZE)
+set(last_fact 45)
+
+# Found in the sources rather than by ctest, so that it doesn't depend on what is built.
+set(tests)
+file(GLOB_RECURSE sources ${root}/*_test.cpp)
+foreach(source IN LISTS sources)
+  file(READ ${source} text)
+  string(REGEX MATCHALL "TEST(_F|_P)?\\([ \n]*[A-Za-z0-9_]+,[ \n]*[A-Za-z0-9_]+\\)" found "${text}")
+  foreach(test IN LISTS found)
+    string(REGEX REPLACE "TEST(_F|_P)?\\([ \n]*([A-Za-z0-9_]+),[ \n]*([A-Za-z0-9_]+)\\)" "\\2.\\3" test
+      "${test}")
+    list(APPEND tests ${test})
+  endforeach()
+endforeach()
+if(NOT tests)
+  message(FATAL_ERROR "No tests in ${root}")
+endif()
+
+file(READ ${root}/kernel_parity.md text)
+set(wrong)
+string(REGEX MATCHALL "`[A-Za-z0-9_]+\\.[A-Za-z0-9_]+`" named "${text}")
+list(TRANSFORM named REPLACE "`" "")
+list(REMOVE_DUPLICATES named)
+foreach(test IN LISTS named)
+  if(NOT test IN_LIST tests)
+    list(APPEND wrong "  ${test}: there is no such test")
+  endif()
+endforeach()
+foreach(number RANGE 1 ${last_fact})
+  if(NOT text MATCHES "\n\\| ${number} \\|")
+    list(APPEND wrong "  fact ${number} has no row")
+  endif()
+endforeach()
+
+if(wrong)
+  list(JOIN wrong "\n" wrong)
+  message(FATAL_ERROR "kernel_parity.md is wrong:\n${wrong}\n")
+endif()
+list(LENGTH named count)
+message(STATUS "${count} tests are named, and all exist")
