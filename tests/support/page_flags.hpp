@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+// What the kernel tells of single pages of this process: /proc/self/pagemap.
+#pragma once
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+
+#include "uffd/detail/syscall.hpp"
+#include "uffd/detail/uapi.hpp"
+#include "uffd/error.hpp"
+#include "uffd/page_range.hpp"
+#include "uffd/unique_fd.hpp"
+
+namespace uffd::test {
+
+inline unique_fd open_pagemap() {
+  unique_fd pagemap(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+  if (!pagemap) uffd::detail::throw_errno(errno, "/proc/self/pagemap");
+  return pagemap;
+}
+
+// Whether the page bears the write-protect (or, from Linux 7.3 on, read-write-protect) mark of
+// userfaultfd; so does a marker on a page that is missing.
+inline bool is_marked(std::uintptr_t address) {
+  constexpr unsigned mark = 57;
+  std::uint64_t entry = 0;
+  const auto at = static_cast<off_t>(address / page_size() * sizeof entry);
+  if (::pread(open_pagemap().get(), &entry, sizeof entry, at) != sizeof entry)
+    uffd::detail::throw_errno(errno, "reading /proc/self/pagemap");
+  return ((entry >> mark) & 1) != 0;
+}
+
+// How many bytes of the range PAGEMAP_SCAN finds to be of all these categories (uapi::pagemap).
+// Requires pagemap_scan().
+inline std::size_t bytes_with(page_range range, std::uint64_t categories,
+                              std::uint64_t inverted = 0) {
+  uapi::page_region found{};
+  uapi::pagemap_scan scan{};
+  scan.size = sizeof scan;
+  scan.start = range.begin();
+  scan.end = range.end();
+  scan.vector = reinterpret_cast<std::uintptr_t>(&found);
+  scan.vector_length = 1;
+  scan.category_inverted = inverted;
+  scan.category_mask = categories;
+  scan.return_mask = categories;
+  std::size_t bytes = 0;
+  const auto pagemap = open_pagemap();
+  while (scan.start < scan.end) {
+    const int count = uffd::detail::call_ioctl(pagemap.get(), uapi::pagemap::scan, &scan);
+    if (count < 0) uffd::detail::throw_errno(-count, "PAGEMAP_SCAN");
+    if (count == 0) break;
+    bytes += found.end - found.start;
+    scan.start = scan.walk_end;
+  }
+  return bytes;
+}
+
+// Whether all of the range is mapped by huge pages, transparent ones or others.
+inline bool is_huge_mapped(page_range range) {
+  return bytes_with(range, uapi::pagemap::huge) == range.size();
+}
+
+}  // namespace uffd::test
