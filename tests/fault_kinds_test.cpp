@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstring>
 #include <optional>
 
 #include "support/awaited.hpp"
@@ -10,6 +11,7 @@
 #include "support/requires.hpp"
 #include "support/serving.hpp"
 #include "support/sight.hpp"
+#include "support/told.hpp"
 #include "support/toucher.hpp"
 #include "uffd/fault.hpp"
 #include "uffd/mapping.hpp"
@@ -57,6 +59,77 @@ TEST_P(minor_fault_on, a_missing_page_may_be_filled_through_an_alias_and_continu
   alias.emplace(served.memory().mapping().alias());
   ready.set();
   EXPECT_EQ(test::toucher(served.at(1)).saw(), test::shows(8));
+}
+
+// Every bit of each page is turned through the alias before it is mapped.
+TEST_P(minor_fault_on, each_page_is_told_and_may_be_changed_before_it_is_continued) {
+  constexpr std::size_t pages = 4;
+  for (const bool protects : {false, true}) {
+    auto wanted = modes;
+    if (protects) wanted |= register_mode::write_protect;
+    UFFDPP_REQUIRE(test::available(GetParam(), pages, wanted));
+    std::optional<mapping> alias;
+    test::signal ready;
+    test::told_pages minor;
+    test::told_pages permitted;
+    std::atomic<int> wrong{0};
+    test::serving served(
+        GetParam(), pages,
+        [&](fault& raised) {
+          if (raised.kind() == fault_kind::write_protect) {
+            permitted.add(raised.offset());
+            return raised.unprotect();
+          }
+          if (raised.kind() != fault_kind::minor) ++wrong;
+          minor.add(raised.offset());
+          EXPECT_TRUE(ready.comes());
+          const auto bytes = alias->bytes().subspan(raised.offset(), raised.page().size());
+          for (auto& byte : bytes) byte = std::byte{0xF0};
+          auto mode = flags<fill_mode>();
+          if (protects) mode = fill_mode::write_protect;
+          const auto answer = raised.continue_(mode);
+          const auto again = raised.on().continue_(raised.page(), mode);
+          if (again.error() != condition::already_present || again.bytes != 0) ++wrong;
+          return answer;
+        },
+        wanted);
+    alias.emplace(served.memory().mapping().alias());
+    std::memset(alias->bytes().data(), 0x0F, alias->bytes().size());
+    ready.set();
+    const auto page_size = test::page_size_of(GetParam());
+    for (std::size_t i = 0; i < pages; ++i) {
+      EXPECT_EQ(test::toucher(served.at(i)).saw(), test::shows(0xF0));
+      EXPECT_EQ(test::look(served.at(i) + page_size - 1), test::shows(0xF0));
+      EXPECT_EQ(test::toucher(served.at(i), 9).saw(), test::shows(9));
+    }
+    EXPECT_EQ(minor.count(), pages);
+    EXPECT_EQ(permitted.count(), protects ? pages : 0);
+    EXPECT_EQ(wrong, 0);
+  }
+}
+
+// The kernel has them for a private view of a file, too.
+TEST(minor_fault_on_a_private_view, continue_shows_the_file_which_no_write_changes) {
+  constexpr auto kind = test::memory_kind::private_file;
+  UFFDPP_REQUIRE(test::available(kind, 2, register_mode::missing | register_mode::minor));
+  std::atomic<int> missing{0};
+  test::serving served(
+      kind, 2,
+      [&](fault& raised) {
+        if (raised.kind() == fault_kind::minor) return raised.continue_();
+        ++missing;
+        return test::fill(raised, 3);
+      },
+      register_mode::missing | register_mode::minor);
+  const auto file = served.memory().mapping().alias();
+  test::write_byte(file.range().begin(), 7);
+  EXPECT_EQ(test::toucher(served.at(0)).saw(), test::shows(7));
+  EXPECT_EQ(missing, 0);
+  EXPECT_EQ(test::toucher(served.at(0), 9).saw(), test::shows(9));
+  EXPECT_EQ(test::look(file.range().begin()), test::shows(7));
+  EXPECT_EQ(test::toucher(served.at(1)).saw(), test::shows(3));
+  EXPECT_EQ(missing, 1);
+  EXPECT_EQ(test::look(file.range().begin() + page_size()), test::shows(0));
 }
 
 class protected_page_on : public testing::TestWithParam<test::memory_kind> {

@@ -109,6 +109,20 @@ TEST_P(fault_on, zeropage_shows_zeroes) {
   EXPECT_FALSE(test::error_after_stop(served.handler()));
 }
 
+TEST_P(fault_on, poison_of_every_second_page_gives_SIGBUS_there_alone) {
+  UFFDPP_REQUIRE(test::kernel_has(feature::poison));
+  UFFDPP_REQUIRE(test::available(GetParam(), 4));
+  test::serving served(GetParam(), 4, [](fault& raised) {
+    const auto page = raised.offset() / raised.page().size();
+    return page % 2 == 0 ? raised.poison() : raised.copy_buffer(0);
+  });
+  for (std::size_t i = 0; i < 4; ++i) {
+    const auto expected = i % 2 == 0 ? test::takes_sigbus : test::shows(0);
+    EXPECT_EQ(test::toucher(served.at(i)).saw(), expected);
+    EXPECT_EQ(test::look(served.at(i) + 1), expected) << "without a fault";
+  }
+}
+
 TEST_P(fault_on, poison_gives_SIGBUS) {
   UFFDPP_REQUIRE(test::available(GetParam(), 1));
   UFFDPP_REQUIRE(test::kernel_has(feature::poison));

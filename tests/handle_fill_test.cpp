@@ -86,6 +86,17 @@ TEST(handle_zeropage, into_present_page_reports_already_present) {
   }
 }
 
+TEST(handle_zeropage, through_an_alias_reports_already_present) {
+  const auto on = open_any();
+  const test::memory one(test::memory_kind::shared, 1);
+  const auto alias = one.mapping().alias();
+  on.register_range(one.range(), register_mode::missing);
+  on.register_range(alias.range(), register_mode::missing);
+  ASSERT_TRUE(on.zeropage(one.range()));
+  EXPECT_EQ(on.zeropage(alias.range()).error(), condition::already_present);
+  EXPECT_EQ(test::look(one.begin()), test::shows(0));
+}
+
 TEST(handle_zeropage, up_to_a_present_page_reports_retry_with_what_was_done) {
   const auto on = open_any();
   const test::memory three(test::memory_kind::anonymous, 3);

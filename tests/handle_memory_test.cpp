@@ -3,12 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <optional>
 
 #include "support/events.hpp"
 #include "support/memory.hpp"
 #include "support/on_every_kind.hpp"
+#include "support/refusal.hpp"
 #include "support/requires.hpp"
 #include "support/sight.hpp"
 #include "support/toucher.hpp"
@@ -37,6 +39,25 @@ TEST_P(handle_on_memory, register_range_offers_what_the_modes_need) {
   const auto offered = serve(modes);
   EXPECT_TRUE(offered.has(range_ioctl::write_protect)) << to_string(offered);
   EXPECT_EQ(offered.has(range_ioctl::continue_), test::is_shared(GetParam()));
+}
+
+TEST_P(handle_on_memory, register_range_takes_every_combination_of_modes_or_refuses_it) {
+  const bool has_minor = GetParam() != test::memory_kind::anonymous;
+  const auto all = register_mode::missing | register_mode::write_protect | register_mode::minor;
+  for (std::uint64_t bits = 0; bits <= all.bits(); ++bits) {
+    const auto modes = flags<register_mode>::from_bits(bits);
+    if (!can(modes).empty()) continue;
+    if (bits == 0 || (modes.has(register_mode::minor) && !has_minor)) {
+      EXPECT_EQ(test::thrown([&] { serve(modes); }), EINVAL) << to_string(modes);
+      continue;
+    }
+    const auto offered = serve(modes);
+    EXPECT_TRUE(offered.has(range_ioctl::wake)) << to_string(modes);
+    EXPECT_TRUE(offered.has(range_ioctl::copy) || !modes.has(register_mode::missing));
+    EXPECT_EQ(offered.has(range_ioctl::write_protect), modes.has(register_mode::write_protect));
+    EXPECT_EQ(offered.has(range_ioctl::continue_), modes.has(register_mode::minor));
+    EXPECT_TRUE(on().unregister(memory().range())) << to_string(modes);
+  }
 }
 
 TEST_P(handle_on_memory, register_range_again_adds_modes) {

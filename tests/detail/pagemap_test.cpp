@@ -9,6 +9,7 @@
 
 #include "support/descriptors.hpp"
 #include "support/on_every_kind.hpp"
+#include "support/page_flags.hpp"
 #include "support/requires.hpp"
 #include "support/sight.hpp"
 
@@ -53,6 +54,18 @@ TEST_P(for_each_hole_of, memory_that_is_all_there_has_none) {
   EXPECT_TRUE(holes(memory().range()).empty());
 }
 
+TEST_P(for_each_hole_of, pages_that_were_dropped_are_holes_again) {
+  for (std::size_t i = 0; i < pages; ++i) test::write_byte(memory().at(i), 7);
+  ASSERT_EQ(::madvise(memory().bytes().data() + page_size(), 2 * page_size(), MADV_DONTNEED), 0);
+  EXPECT_EQ(holes(memory().range()), std::vector{memory().page(1, 2)});
+}
+
+TEST_P(for_each_hole_of, pages_that_cannot_be_accessed_are_left_out) {
+  test::write_byte(memory().at(1), 7);
+  ASSERT_EQ(::mprotect(memory().bytes().data(), memory().size(), PROT_NONE), 0);
+  EXPECT_EQ(holes(memory().range()), (std::vector{memory().page(0), memory().page(2, 2)}));
+}
+
 TEST_P(for_each_hole_of, poisoned_pages_are_no_holes) {
   UFFDPP_REQUIRE(test::kernel_has(feature::poison));
   serve();
@@ -83,6 +96,28 @@ TEST_F(for_each_hole_in, scattered_memory_finds_them_all) {
   ASSERT_EQ(found.size(), runs);
   for (std::size_t i = 0; i < runs; ++i)
     EXPECT_EQ(found[i], page_range(begin + (2 * i + 1) * page_size(), page_size()));
+}
+
+TEST_F(for_each_hole_in, zero_pages_are_no_holes) {
+  const auto memory = mapping::anonymous(2 * page_size());
+  EXPECT_EQ(test::look(memory.range().begin()), test::shows(0));
+  EXPECT_EQ(holes(memory.range()),
+            std::vector{page_range(memory.range().begin() + page_size(), page_size())});
+}
+
+// One huge page whole, one with a hole, and nothing.
+TEST_F(for_each_hole_in, transparent_huge_pages_finds_them_by_small_pages) {
+  constexpr auto huge = test::huge_page_size;
+  const auto memory = mapping::anonymous(4 * huge);
+  const auto begin = align_up(memory.range().begin(), huge);
+  ASSERT_EQ(::madvise(memory.bytes().data(), memory.bytes().size(), MADV_HUGEPAGE), 0);
+  test::write_byte(begin, 7);
+  test::write_byte(begin + huge, 7);
+  UFFDPP_REQUIRE(
+      test::is_huge_mapped({begin, 2 * huge}) ? "" : "the kernel gives no transparent huge pages");
+  const page_range dropped(begin + huge + 3 * page_size(), page_size());
+  ASSERT_EQ(::madvise(reinterpret_cast<void*>(dropped.begin()), dropped.size(), MADV_DONTNEED), 0);
+  EXPECT_EQ(holes({begin, 3 * huge}), (std::vector{dropped, page_range(begin + 2 * huge, huge)}));
 }
 
 TEST_F(for_each_hole_in, unmapped_memory_finds_none) {
