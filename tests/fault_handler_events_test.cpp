@@ -13,6 +13,7 @@
 #include "support/events.hpp"
 #include "support/heard.hpp"
 #include "support/memory.hpp"
+#include "support/parking.hpp"
 #include "support/requires.hpp"
 #include "support/serving.hpp"
 #include "support/sight.hpp"
@@ -129,6 +130,30 @@ TEST(fault_in_flight, whose_page_is_unmapped_gives_SIGSEGV) {
   test::unmap(served.memory().page(1));
   go_on.set();
   EXPECT_EQ(reader.saw(), test::takes_sigsegv);
+}
+
+// The kernel wakes nobody who waits where memory was unmapped or moved away.
+TEST(deferred_fault_in_flight, gives_SIGSEGV_as_soon_as_its_page_is_unmapped) {
+  test::parking parked;
+  test::serving served(3, overloaded{[&](fault& raised) { return parked.put(raised.defer()); },
+                                     [](const unmap_event&) {}});
+  test::toucher reader(served.at(1));
+  auto waiting = parked.take();
+  test::unmap(served.memory().page(1));
+  EXPECT_EQ(reader.saw(), test::takes_sigsegv);
+  EXPECT_EQ(waiting.copy(test::filled(page_size(), 7)).kind(), resolution::state::gone);
+}
+
+TEST(deferred_fault_in_flight, gives_SIGSEGV_as_soon_as_its_page_is_moved_away) {
+  const test::memory target(test::memory_kind::anonymous, 1);
+  test::parking parked;
+  test::serving served(3, overloaded{[&](fault& raised) { return parked.put(raised.defer()); },
+                                     [](const remap_event&) {}});
+  test::toucher reader(served.at(1));
+  auto waiting = parked.take();
+  test::move_memory(served.memory().page(1), target.begin());
+  EXPECT_EQ(reader.saw(), test::takes_sigsegv);
+  EXPECT_EQ(waiting.copy(test::filled(page_size(), 7)).kind(), resolution::state::gone);
 }
 
 // Its mapping's end sends an event that only the standby can read.
