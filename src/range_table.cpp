@@ -13,7 +13,13 @@ namespace {
 // The part of `piece` that lies in `range`, with the offset that belongs to it.
 range_table::entry cut(const range_table::entry& piece, page_range range) {
   const page_range part = piece.range.intersection(range);
-  return {part, piece.offset + (part.begin() - piece.range.begin()), piece.client};
+  return {part, piece.offset + (part.begin() - piece.range.begin()), piece.client, piece.removed};
+}
+
+// Whether `next` only continues `piece`.
+bool continues(const range_table::entry& piece, const range_table::entry& next) {
+  return piece.range.end() == next.range.begin() && piece.client == next.client &&
+         piece.removed == next.removed && piece.offset + piece.range.size() == next.offset;
 }
 
 bool begins_before(const range_table::entry& a, const range_table::entry& b) {
@@ -22,10 +28,10 @@ bool begins_before(const range_table::entry& a, const range_table::entry& b) {
 
 }  // namespace
 
-void range_table::insert(page_range range, void* client, std::size_t offset) {
+void range_table::insert(page_range range, void* client, std::size_t offset, bool removed) {
   if (range.empty() || range.wraps())
     detail::throw_errno(EINVAL, "range_table: no range: " + to_string(range));
-  const entry added{range, offset, client};
+  const entry added{range, offset, client, removed};
   const auto place = std::upper_bound(entries_.begin(), entries_.end(), added, begins_before);
   const bool overlaps = (place != entries_.begin() && std::prev(place)->range.overlaps(range)) ||
                         (place != entries_.end() && place->range.overlaps(range));
@@ -57,14 +63,46 @@ void range_table::apply(const remap_event& moved, bool unmap_follows) {
   std::vector<entry> pieces;
   for (const entry& piece : entries_)
     if (piece.range.overlaps(moved.from)) pieces.push_back(cut(piece, moved.from));
-  if (!unmap_follows) erase(moved.from);
+  if (unmap_follows)
+    mark_removed(moved.from);
+  else
+    erase(moved.from);
   erase(page_range(moved.to, moved.from.size()));
   for (const entry& piece : pieces) {
     const auto begin = moved.to + (piece.range.begin() - moved.from.begin());
-    insert({begin, piece.range.size()}, piece.client, piece.offset);
+    insert({begin, piece.range.size()}, piece.client, piece.offset, piece.removed);
   }
 }
 
 void range_table::apply(const unmap_event& unmapped) { erase(unmapped.range); }
+
+void range_table::apply(const remove_event& removed) { mark_removed(removed.range); }
+
+void range_table::mark_removed(page_range range) {
+  std::vector<entry> marked;
+  marked.reserve(entries_.size() + 2);
+  const auto add = [&](const entry& piece) {
+    if (piece.range.empty()) return;
+    if (!marked.empty() && continues(marked.back(), piece))
+      marked.back().range = {marked.back().range.begin(),
+                             marked.back().range.size() + piece.range.size()};
+    else
+      marked.push_back(piece);
+  };
+  for (const entry& piece : entries_) {
+    if (!piece.range.overlaps(range)) {
+      add(piece);
+      continue;
+    }
+    const auto begin = piece.range.begin();
+    const auto end = piece.range.end();
+    entry inside = cut(piece, range);
+    inside.removed = true;
+    if (begin < range.begin()) add(cut(piece, {begin, range.begin() - begin}));
+    add(inside);
+    if (end > range.end()) add(cut(piece, {range.end(), end - range.end()}));
+  }
+  entries_ = std::move(marked);
+}
 
 }  // namespace uffd

@@ -6,8 +6,8 @@
 #include <array>
 #include <cerrno>
 #include <map>
+#include <ostream>
 #include <random>
-#include <utility>
 
 #include "support/operations.hpp"
 
@@ -21,22 +21,35 @@ void* const b = &clients[1];
 page_range pages(std::uintptr_t first, std::size_t count) { return {first << 12, count << 12}; }
 std::uintptr_t at(std::uintptr_t page) { return page << 12; }
 
-// What a table says of a page: whose it is, and which of that range's pages. {null, 0}: nobody's.
-std::pair<void*, std::size_t> says(const range_table& table, std::uintptr_t page) {
+// What a table says of a page: whose it is, which of that range's pages, and whether it was
+// dropped.
+struct whose {
+  void* client = nullptr;
+  std::size_t page = 0;
+  bool removed = false;
+
+  friend bool operator==(const whose&, const whose&) = default;
+  friend std::ostream& operator<<(std::ostream& out, const whose& one) {
+    return out << one.client << " page " << one.page << (one.removed ? ", removed" : "");
+  }
+};
+const whose nobodys;
+whose of(void* client, std::size_t page) { return {client, page, false}; }
+whose dropped(void* client, std::size_t page) { return {client, page, true}; }
+
+whose says(const range_table& table, std::uintptr_t page) {
   const auto* found = table.find(at(page));
-  if (found == nullptr) return {nullptr, 0};
-  return {found->client, (found->offset + at(page) - found->range.begin()) >> 12};
+  if (found == nullptr) return nobodys;
+  return {found->client, (found->offset + at(page) - found->range.begin()) >> 12, found->removed};
 }
-using whose = std::pair<void*, std::size_t>;
-const whose nobodys{nullptr, 0};
 
 TEST(range_table, finds_an_address_in_its_range_and_none_beside_it) {
   range_table table;
   EXPECT_EQ(table.find(at(10)), nullptr);
   table.insert(pages(10, 2), a);
   EXPECT_EQ(table.find(at(10) - 1), nullptr);
-  EXPECT_EQ(says(table, 10), whose(a, 0));
-  EXPECT_EQ(says(table, 11), whose(a, 1));
+  EXPECT_EQ(says(table, 10), of(a, 0));
+  EXPECT_EQ(says(table, 11), of(a, 1));
   ASSERT_NE(table.find(at(12) - 1), nullptr);
   EXPECT_EQ(table.find(at(12)), nullptr);
 }
@@ -45,8 +58,8 @@ TEST(range_table, keeps_neighbours_apart_and_sorted) {
   range_table table;
   table.insert(pages(20, 5), b);
   table.insert(pages(10, 10), a);
-  EXPECT_EQ(says(table, 19), whose(a, 9));
-  EXPECT_EQ(says(table, 20), whose(b, 0));
+  EXPECT_EQ(says(table, 19), of(a, 9));
+  EXPECT_EQ(says(table, 20), of(b, 0));
   ASSERT_EQ(table.entries().size(), 2U);
   EXPECT_EQ(table.entries().front().client, a);
 }
@@ -68,17 +81,17 @@ TEST(range_table, refuses_what_is_no_range_with_EINVAL) {
 TEST(range_table, inserts_with_an_offset) {
   range_table table;
   table.insert(pages(10, 4), a, at(7));
-  EXPECT_EQ(says(table, 12), whose(a, 9));
+  EXPECT_EQ(says(table, 12), of(a, 9));
 }
 
 TEST(range_table, falls_in_two_when_its_middle_is_erased) {
   range_table table;
   table.insert(pages(10, 10), a);
   table.apply(unmap_event{pages(13, 2)});
-  EXPECT_EQ(says(table, 12), whose(a, 2));
+  EXPECT_EQ(says(table, 12), of(a, 2));
   EXPECT_EQ(says(table, 13), nobodys);
   EXPECT_EQ(says(table, 14), nobodys);
-  EXPECT_EQ(says(table, 15), whose(a, 5));
+  EXPECT_EQ(says(table, 15), of(a, 5));
   EXPECT_EQ(table.entries().size(), 2U);
 }
 
@@ -87,10 +100,10 @@ TEST(range_table, erases_across_several_pieces) {
   table.insert(pages(10, 4), a);
   table.insert(pages(20, 4), b);
   table.erase(pages(12, 10));
-  EXPECT_EQ(says(table, 11), whose(a, 1));
+  EXPECT_EQ(says(table, 11), of(a, 1));
   EXPECT_EQ(says(table, 12), nobodys);
   EXPECT_EQ(says(table, 21), nobodys);
-  EXPECT_EQ(says(table, 22), whose(b, 2));
+  EXPECT_EQ(says(table, 22), of(b, 2));
   table.erase(pages(0, 1000));
   EXPECT_TRUE(table.entries().empty());
 }
@@ -103,30 +116,30 @@ TEST(range_table, erases_all_pieces_of_a_client) {
   table.erase_client(a);
   EXPECT_EQ(says(table, 10), nobodys);
   EXPECT_EQ(says(table, 30), nobodys);
-  EXPECT_EQ(says(table, 20), whose(b, 0));
+  EXPECT_EQ(says(table, 20), of(b, 0));
 }
 
 TEST(range_table, keeps_offsets_when_it_is_moved) {
   range_table table;
   table.insert(pages(10, 10), a);
   table.apply(remap_event{pages(12, 4), at(50)});
-  EXPECT_EQ(says(table, 11), whose(a, 1));
+  EXPECT_EQ(says(table, 11), of(a, 1));
   EXPECT_EQ(says(table, 12), nobodys);
-  EXPECT_EQ(says(table, 50), whose(a, 2));
-  EXPECT_EQ(says(table, 53), whose(a, 5));
+  EXPECT_EQ(says(table, 50), of(a, 2));
+  EXPECT_EQ(says(table, 53), of(a, 5));
   EXPECT_EQ(says(table, 54), nobodys);
-  EXPECT_EQ(says(table, 16), whose(a, 6));
+  EXPECT_EQ(says(table, 16), of(a, 6));
 }
 
 TEST(range_table, keeps_what_was_moved_away_until_it_is_unmapped) {
   range_table table;
   table.insert(pages(10, 10), a);
   table.apply(remap_event{pages(12, 4), at(50)}, true);
-  EXPECT_EQ(says(table, 12), whose(a, 2));
-  EXPECT_EQ(says(table, 50), whose(a, 2));
+  EXPECT_EQ(says(table, 12), dropped(a, 2)) << "nothing is left there";
+  EXPECT_EQ(says(table, 50), of(a, 2));
   table.apply(unmap_event{pages(12, 4)});
   EXPECT_EQ(says(table, 12), nobodys);
-  EXPECT_EQ(says(table, 50), whose(a, 2));
+  EXPECT_EQ(says(table, 50), of(a, 2));
 }
 
 TEST(range_table, replaces_what_was_where_it_is_moved_to) {
@@ -135,9 +148,9 @@ TEST(range_table, replaces_what_was_where_it_is_moved_to) {
   table.insert(pages(20, 8), b);
   table.apply(remap_event{pages(10, 4), at(22)});
   EXPECT_EQ(says(table, 10), nobodys);
-  EXPECT_EQ(says(table, 21), whose(b, 1));
-  EXPECT_EQ(says(table, 22), whose(a, 0));
-  EXPECT_EQ(says(table, 26), whose(b, 6));
+  EXPECT_EQ(says(table, 21), of(b, 1));
+  EXPECT_EQ(says(table, 22), of(a, 0));
+  EXPECT_EQ(says(table, 26), of(b, 6));
 }
 
 TEST(range_table, moves_what_overlaps_its_own_target) {
@@ -145,8 +158,51 @@ TEST(range_table, moves_what_overlaps_its_own_target) {
   table.insert(pages(10, 4), a);
   table.apply(remap_event{pages(10, 4), at(12)});
   EXPECT_EQ(says(table, 11), nobodys);
-  EXPECT_EQ(says(table, 12), whose(a, 0));
-  EXPECT_EQ(says(table, 15), whose(a, 3));
+  EXPECT_EQ(says(table, 12), of(a, 0));
+  EXPECT_EQ(says(table, 15), of(a, 3));
+}
+
+TEST(range_table, remembers_what_was_dropped) {
+  range_table table;
+  table.insert(pages(10, 10), a);
+  table.apply(remove_event{pages(12, 3)});
+  EXPECT_EQ(says(table, 11), of(a, 1));
+  EXPECT_EQ(says(table, 12), dropped(a, 2));
+  EXPECT_EQ(says(table, 14), dropped(a, 4));
+  EXPECT_EQ(says(table, 15), of(a, 5));
+  table.apply(remap_event{pages(14, 2), at(30)});
+  EXPECT_EQ(says(table, 30), dropped(a, 4)) << "it was so before it moved";
+  EXPECT_EQ(says(table, 31), of(a, 5));
+}
+
+TEST(range_table, drops_across_several_ranges_and_none) {
+  range_table table;
+  table.insert(pages(10, 4), a);
+  table.insert(pages(20, 4), b);
+  table.apply(remove_event{pages(12, 10)});
+  EXPECT_EQ(says(table, 13), dropped(a, 3));
+  EXPECT_EQ(says(table, 15), nobodys);
+  EXPECT_EQ(says(table, 21), dropped(b, 1));
+  EXPECT_EQ(says(table, 22), of(b, 2));
+}
+
+TEST(range_table, holds_one_piece_of_what_was_dropped_page_by_page) {
+  range_table table;
+  table.insert(pages(10, 10), a);
+  for (const std::uintptr_t page : {13U, 11U, 12U, 14U}) table.apply(remove_event{pages(page, 1)});
+  EXPECT_EQ(table.entries().size(), 3U);
+  table.apply(remove_event{pages(0, 100)});
+  EXPECT_EQ(table.entries().size(), 1U);
+}
+
+TEST(range_table, keeps_dropped_neighbours_of_other_ranges_apart) {
+  range_table table;
+  table.insert(pages(10, 4), a);
+  table.insert(pages(14, 4), b);
+  table.insert(pages(18, 4), b);
+  table.apply(remove_event{pages(10, 12)});
+  EXPECT_EQ(table.entries().size(), 3U);
+  EXPECT_EQ(says(table, 18), dropped(b, 0));
 }
 
 TEST(range_table, copies_are_independent) {
@@ -154,7 +210,7 @@ TEST(range_table, copies_are_independent) {
   table.insert(pages(10, 4), a);
   range_table child = table;
   table.erase_client(a);
-  EXPECT_EQ(says(child, 11), whose(a, 1));
+  EXPECT_EQ(says(child, 11), of(a, 1));
 }
 
 // Against a model that knows each page by itself.
@@ -163,14 +219,19 @@ class model {
   bool insert(std::uintptr_t first, std::size_t count, void* client) {
     for (auto page = first; page < first + count; ++page)
       if (pages_.contains(page)) return false;
-    for (std::size_t i = 0; i < count; ++i) pages_[first + i] = {client, i};
+    for (std::size_t i = 0; i < count; ++i) pages_[first + i] = {client, i, false};
     return true;
+  }
+  void drop(std::uintptr_t first, std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i)
+      if (const auto found = pages_.find(first + i); found != pages_.end())
+        found->second.removed = true;
   }
   void erase(std::uintptr_t first, std::size_t count) {
     for (std::size_t i = 0; i < count; ++i) pages_.erase(first + i);
   }
   void erase_client(void* client) {
-    std::erase_if(pages_, [&](const auto& page) { return page.second.first == client; });
+    std::erase_if(pages_, [&](const auto& page) { return page.second.client == client; });
   }
   void move(std::uintptr_t from, std::size_t count, std::uintptr_t to) {
     std::map<std::uintptr_t, whose> moved;
@@ -203,7 +264,7 @@ TEST(range_table, agrees_with_a_table_of_single_pages) {
       const auto first = 1 + below(space - 12);
       const auto count = 1 + below(12);
       void* const client = &clients[below(clients.size())];
-      switch (below(8)) {
+      switch (below(9)) {
         case 0:
           table.apply(unmap_event{pages(first, count)});
           expected.erase(first, count);
@@ -215,6 +276,10 @@ TEST(range_table, agrees_with_a_table_of_single_pages) {
           break;
         }
         case 2:
+          table.apply(remove_event{pages(first, count)});
+          expected.drop(first, count);
+          break;
+        case 3:
           if (below(8) != 0) break;
           table.erase_client(client);
           expected.erase_client(client);

@@ -12,6 +12,7 @@
 #include "uffd/handle.hpp"
 #include "uffd/message.hpp"
 #include "uffd/page_range.hpp"
+#include "uffd/range_table.hpp"
 #include "uffd/region_info.hpp"
 #include "uffd/resolve.hpp"
 
@@ -55,6 +56,11 @@ class UFFDPP_EXPORT fault {
   std::uint64_t tag() const noexcept { return region_->tag; }
   /// Which address space: 0 is that of the handle, forked children count from 1.
   std::size_t space() const noexcept;
+  /// True if the page was dropped since it was served (MADV_DONTNEED, MADV_FREE, MADV_REMOVE), also
+  /// in the process it was forked from. Known only with fault_handler_options::tracks_removals. Private
+  /// memory reads as zeroes then, whatever it was filled with first; for shared memory the kernel
+  /// doesn't tell MADV_REMOVE, which leaves zeroes, from MADV_DONTNEED, which leaves the content.
+  bool was_removed() const noexcept { return was_removed_; }
   /// What the thread waits for.
   fault_kind kind() const noexcept { return pending_.event.kind(); }
   /// True if it was a write.
@@ -120,16 +126,17 @@ class UFFDPP_EXPORT fault {
   friend class deferred_fault;
 
   fault(detail::engine& owner, detail::served_range& client, const region_info& region,
-        const detail::pending_fault& pending, page_range page, page_range piece, std::size_t offset,
+        const detail::pending_fault& pending, page_range page, const range_table::entry& piece,
         std::span<std::byte> buffer) noexcept
       : owner_(&owner),
         client_(&client),
         region_(&region),
         pending_(pending),
         page_(page),
-        piece_(piece),
-        offset_(offset),
-        buffer_(buffer) {}
+        piece_(piece.range),
+        offset_(piece.offset + (page.begin() - piece.range.begin())),
+        buffer_(buffer),
+        was_removed_(piece.removed) {}
 
   resolution copy_guarded(page_range to, std::span<const std::byte> from,
                           flags<fill_mode> mode) noexcept;
@@ -144,6 +151,7 @@ class UFFDPP_EXPORT fault {
   page_range piece_;
   std::size_t offset_;
   std::span<std::byte> buffer_;
+  bool was_removed_;
   bool answered_ = false;
   bool deferred_ = false;
 };

@@ -16,8 +16,12 @@ namespace uffd {
 
 /// Maps addresses of one address space to the ranges served there and follows what the kernel's
 /// events do to them: a range that is moved keeps its offsets, one that is unmapped in the middle
-/// falls in two. Children of a fork start with a copy. A plain value; lookups are a binary search
-/// and may run from several threads while nobody changes it.
+/// falls in two, and of what was dropped it is remembered that it was. Children of a fork start
+/// with a copy. A plain value; lookups are a binary search and may run from several threads while
+/// nobody changes it.
+///
+/// Not all that mremap does is told: a range that grows where it lies raises no event. A fault
+/// behind the end of a range may come from there.
 class UFFDPP_EXPORT range_table {
  public:
   /// One contiguous piece of a served range.
@@ -25,6 +29,10 @@ class UFFDPP_EXPORT range_table {
     page_range range;        ///< where it is now
     std::size_t offset = 0;  ///< bytes from the begin of the range as it was inserted
     void* client = nullptr;  ///< whoever serves it; not owned, not looked at
+    /// True if it was dropped since (remove_event), or left behind by MREMAP_DONTUNMAP. Private
+    /// memory reads as zeroes there. For shared memory the kernel doesn't tell MADV_REMOVE, which
+    /// leaves zeroes, from MADV_DONTNEED, which leaves the content.
+    bool removed = false;
   };
 
   /// The piece that an address is in, or null. Valid until the table changes.
@@ -37,7 +45,7 @@ class UFFDPP_EXPORT range_table {
 
   /// Adds a range. Throws std::system_error (EEXIST) if it overlaps one that is there, EINVAL if it
   /// is empty.
-  void insert(page_range range, void* client, std::size_t offset = 0);
+  void insert(page_range range, void* client, std::size_t offset = 0, bool removed = false);
   /// Takes out what lies in `range`, splitting pieces at its borders.
   void erase(page_range range);
   /// Takes out all pieces of a client.
@@ -45,15 +53,21 @@ class UFFDPP_EXPORT range_table {
 
   /// Follows an mremap: what lay in `from` lies at `to`, and what was at `to` is gone. With
   /// `unmap_follows`, `from` stays until an unmap_event takes it out: the kernel sends one where
-  /// event_unmap is negotiated, but not for MREMAP_DONTUNMAP, which leaves `from` registered.
+  /// event_unmap is negotiated, but not for MREMAP_DONTUNMAP, which leaves `from` registered and
+  /// empty.
   void apply(const remap_event& moved, bool unmap_follows = false);
   /// Follows an munmap.
   void apply(const unmap_event& unmapped);
+  /// Follows a drop of pages: MADV_DONTNEED, MADV_FREE or MADV_REMOVE. What was dropped page by
+  /// page and lies together becomes one piece again.
+  void apply(const remove_event& removed);
 
   /// All pieces, by address.
   std::span<const entry> entries() const noexcept { return entries_; }
 
  private:
+  void mark_removed(page_range range);
+
   std::vector<entry> entries_;
 };
 

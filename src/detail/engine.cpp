@@ -30,6 +30,7 @@ engine::engine(handle on, callbacks client, const fault_handler_options& options
       has_events_(has_events(on)),
       is_gated_(on.features().has_any(touching_events)),
       follows_forks_(on.features().has(feature::event_fork)),
+      tracks_removals_(options.tracks_removals),
       buffer_size_(options.buffer_size),
       own_(std::make_shared<address_space>(std::move(on), 0)),
       epochs_(readers),
@@ -48,6 +49,7 @@ engine::engine(handle on, callbacks client, const fault_handler_options& options
 handle engine::open(const callbacks& client, const fault_handler_options& options) {
   open_options open = options.open;
   open.required |= client.needed;
+  if (options.tracks_removals) open.required |= feature::event_remove;
   const bool may_follow =
       options.forks == fork_policy::follow && !open.required.has(feature::event_fork);
   if (may_follow) open.optional |= feature::event_fork | feature::poison;
@@ -75,10 +77,15 @@ void engine::check_features(const fault_handler_options& options) const {
     throw_errno(EINVAL, "fault handler: the callbacks need " + to_string(missing) +
                             ", which the handle did not negotiate");
   auto heard = client_.needed;
+  if (tracks_removals_) heard |= feature::event_remove;
   if (options.forks == fork_policy::follow) heard |= feature::event_fork;
   if (const auto unheard = (features & all_events) - heard; !unheard.empty())
     throw_errno(EINVAL, "fault handler: no callback hears " + to_string(unheard) +
                             ", which the handle negotiated");
+  if (tracks_removals_ && !features.has(feature::event_remove))
+    throw_errno(EINVAL, "fault handler: tracks_removals needs " +
+                            to_string(flags(feature::event_remove)) +
+                            ", which the handle did not negotiate");
   if (features.has(feature::sigbus))
     throw_errno(EINVAL, "fault handler: a handle with the feature sigbus sends no messages");
 }

@@ -211,6 +211,7 @@ class engine : public std::enable_shared_from_this<engine> {
   void wait_until_queued() noexcept;
   void apply_events() noexcept;
   void apply_event(const queued_event& queued);
+  void note_removal(address_space& space, page_range removed);
   template <class Event>
   void apply_touch(const queued_event& queued, const Event& seen, page_range touched);
   void apply_fork(const queued_event& queued, const fork_event& forked);
@@ -223,6 +224,7 @@ class engine : public std::enable_shared_from_this<engine> {
   const bool has_events_;
   const bool is_gated_;
   const bool follows_forks_;
+  const bool tracks_removals_;
   const std::size_t buffer_size_;
   bool has_standby_ = false;
   std::atomic<reading> reading_{reading::by_nobody};  // without the gate

@@ -234,11 +234,30 @@ void engine::call_back(worker& by, const applied_event& applied) noexcept {
   }
 }
 
+// Of huge pages only whole ones are dropped, whatever the event says.
+void engine::note_removal(address_space& space, page_range removed) {
+  const auto pieces = space.current->entries();
+  const bool is_news = std::any_of(pieces.begin(), pieces.end(), [&](const auto& piece) {
+    return !piece.removed && piece.range.overlaps(removed);
+  });
+  if (!is_news) return;
+  change_table(space, [&](range_table& table) {
+    for (const auto& piece : pieces) {
+      const auto page = static_cast<const served_range*>(piece.client)->info.page_size;
+      const auto part = piece.range.intersection(removed);
+      table.apply(
+          remove_event{range_between(align_up(part.begin(), page), align_down(part.end(), page))});
+    }
+  });
+}
+
 template <class Event>
 void engine::apply_touch(const queued_event& queued, const Event& seen, page_range touched) {
   address_space& space = *queued.space;
   auto clients = touched_ranges(*space.current, touched);
-  if constexpr (requires(range_table & table) { table.apply(seen); }) {
+  if constexpr (std::is_same_v<Event, remove_event>) {
+    if (tracks_removals_) note_removal(space, touched);
+  } else {
     change_table(space, [&](range_table& table) {
       if constexpr (std::is_same_v<Event, remap_event>)
         table.apply(seen, space.features.has(feature::event_unmap));

@@ -22,7 +22,7 @@ void engine::list(const std::shared_ptr<served_range>& range, address_space& spa
   if (stop_requested_.load()) throw_errno(ECANCELED, "serve: the handler has stopped");
   ranges_.reserve(ranges_.size() + 1);  // nothing may fail once readers see the table
   change_table(space, [&](range_table& table) {
-    table.insert(range->info.range, range.get(), range->info.offset);
+    table.insert(range->info.range, range.get(), range->info.offset, range->info.removed);
   });
   ranges_.push_back(range);
 }
@@ -240,6 +240,7 @@ handed_over engine::hand_over() {
       one.regions.push_back(range.info);
       one.regions.back().range = piece.range;
       one.regions.back().offset = piece.offset;
+      one.regions.back().removed = piece.removed;
     }
     return one;
   };
