@@ -58,12 +58,14 @@ struct fault_handler::threads {
     for (std::size_t i = 0; i < places.size(); ++i)
       workers.push_back(std::make_unique<detail::worker>(*engine, i, options, places.size(),
                                                          standby ? &*standby : nullptr));
-    engine->take_over(served.regions, served.children);
+    engine->take_over(served);
     try {
       start(places);
     } catch (...) {
-      engine->request_stop(stop_policy::inaccessible);  // it may have taken something over
+      // It may have taken something over.
+      engine->request_stop(served.lent ? stop_policy::hand_over : stop_policy::inaccessible);
       join_all();
+      abandon();
       throw;
     }
     stop.emplace(options.stop, stop_request{engine.get(), policy});

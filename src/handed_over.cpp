@@ -73,6 +73,7 @@ handed_over& handed_over::operator=(handed_over&& other) noexcept {
   on = std::move(other.on);
   regions = std::move(other.regions);
   children = std::move(other.children);
+  lent = other.lent;
   return *this;
 }
 
@@ -85,7 +86,7 @@ void handed_over::release() noexcept {
 
 void handed_over::close() noexcept {
   const auto& state = detail::handle_access::state(on);
-  if (!state || state->refusal() != 0 || regions.empty()) return;
+  if (lent || !state || state->refusal() != 0 || regions.empty()) return;
   try {
     range_table pieces;
     for (region_info& region : regions) pieces.insert(region.range, &region, region.offset);

@@ -171,6 +171,47 @@ TEST(handed_over, that_is_released_can_be_served_by_its_descriptor) {
   EXPECT_EQ(test::look(memory.at(2)), test::takes_sigbus);
 }
 
+// As whoever received it from another process, which keeps the handle.
+handed_over lent(handed_over given) {
+  given.lent = true;
+  return given;
+}
+
+TEST(lent, and_dropped_is_not_closed) {
+  test::serving served(2, test::fill_by_offset());
+  const auto given = served.handler().hand_over();
+  {
+    handed_over copy(handle::adopt(unique_fd(::dup(given.on.fd())), given.on.features()),
+                     given.regions);
+    const auto dropped = lent(std::move(copy));
+  }
+  test::toucher waiting(served.at(0));
+  EXPECT_TRUE(waiting.waits());
+  EXPECT_FALSE(given.on.copy(served.at(0), test::filled(page_size(), 7)).number);
+  EXPECT_EQ(waiting.saw(), test::shows(7));
+}
+
+TEST(lent, to_a_handler_that_nobody_takes_over_from_waits_for_its_owner) {
+  test::serving served(2, test::fill_by_offset());
+  auto owner = served.handler().hand_over();
+  {
+    handed_over copy(handle::adopt(unique_fd(::dup(owner.on.fd())), owner.on.features()),
+                     owner.regions);
+    const fault_handler borrower(lent(std::move(copy)), test::fill_by_offset(), for_a_successor());
+    EXPECT_EQ(test::toucher(served.at(0)).saw(), test::shows(1));
+  }
+  test::toucher waiting(served.at(1));
+  EXPECT_TRUE(waiting.waits());
+  const fault_handler successor(std::move(owner), test::fill_by_offset());
+  EXPECT_EQ(waiting.saw(), test::shows(2));
+}
+
+TEST(lent, to_a_handler_that_closes_what_it_leaves_is_closed) {
+  test::serving served(1, test::fill_by_offset());
+  { const fault_handler borrower(lent(served.handler().hand_over()), test::fill_by_offset()); }
+  EXPECT_EQ(test::look(served.at(0)), test::takes_sigbus);
+}
+
 TEST(handed_over, pieces_of_a_range_keep_their_offsets) {
   const test::memory memory(test::memory_kind::anonymous, 8);
   fault_handler handler(overloaded{test::fill_by_offset(), [](const unmap_event&) {}},

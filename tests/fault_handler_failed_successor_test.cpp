@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <array>
 #include <ostream>
@@ -120,6 +121,24 @@ TEST_P(failed_successor, closes_children_too) {
   EXPECT_EQ(late.process().wait(), test::dies_of(SIGBUS));
   content.let_go();
   EXPECT_EQ(content.process().wait(), test::exits_with(1));
+}
+
+TEST_P(failed_successor, leaves_what_was_lent_to_its_owner) {
+  const auto way = std::get<0>(GetParam());
+  const test::memory memory(test::memory_kind::anonymous, 2);
+  fault_handler handler(fill_with(1), test::one_thread());
+  const auto region = handler.serve(memory.range());
+  auto owned = handler.hand_over();
+  handed_over lent(handle::adopt(unique_fd(::dup(owned.on.fd())), owned.on.features()),
+                   owned.regions);
+  lent.lent = true;
+  fault_handler_options options = test::one_thread();
+  options.on_stop = std::get<1>(GetParam());
+  EXPECT_NE(test::thrown([&] { way.attempt(std::move(lent), options); }), 0);
+  test::toucher waiting(memory.at(1));
+  EXPECT_TRUE(waiting.waits());
+  const fault_handler successor(std::move(owned), fill_with(3), test::one_thread());
+  EXPECT_EQ(waiting.saw(), test::shows(3));
 }
 
 }  // namespace

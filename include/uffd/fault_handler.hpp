@@ -55,7 +55,7 @@ class UFFDPP_EXPORT fault_handler {
                                             const fault_handler_options& options = {})
       : fault_handler(std::move(on), detail::erase_callbacks(std::forward<H>(handler)), options) {}
   /// Serves on, and at once, what a predecessor handed over, its forked children included.
-  /// Throws as above; what was handed over is then closed (stop_policy::inaccessible).
+  /// Throws as above; what was handed over is then closed (stop_policy::inaccessible), unless lent.
   template <class H>
   requires fault_callbacks<H> fault_handler(handed_over served, H&& handler,
                                             const fault_handler_options& options = {})

@@ -19,7 +19,7 @@ namespace uffd {
 enum class stop_policy {
   inaccessible,  ///< SIGBUS or SIGSEGV
   hand_over,     ///< it waits for a successor (fault_handler::hand_over()); what nobody has taken
-                 ///< over when the handler ends becomes inaccessible
+                 ///< over when the handler ends becomes inaccessible, unless it was lent
   leave_zero,    ///< zeroes
 };
 

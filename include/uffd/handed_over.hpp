@@ -20,6 +20,10 @@ struct UFFDPP_EXPORT handed_over {
   handle on;                               ///< still open, faults wait on it
   std::vector<region_info> regions = {};   ///< what is registered
   std::vector<handed_over> children = {};  ///< the same for each forked child that was followed
+  /// Who sent it keeps the handle, too, and decides what becomes of the memory: the end of this
+  /// closes nothing, nor does a fault_handler that can't start on it, nor one that stops as
+  /// stop_policy::hand_over and that nobody takes over from. Each child says it for itself.
+  bool lent = false;
 
   explicit handed_over(handle from, std::vector<region_info> registered = {});
   handed_over(handed_over&& other) noexcept = default;

@@ -33,6 +33,7 @@ struct address_space : std::enable_shared_from_this<address_space> {
   const int descriptor_number;
   const flags<feature> features;
   const std::size_t number;
+  bool lent = false;  // set before any worker runs: somebody else decides what becomes of it
   std::shared_ptr<const range_table> current;
   std::atomic<const range_table*> table{nullptr};
 };

@@ -77,7 +77,7 @@ class engine : public std::enable_shared_from_this<engine> {
                       const serve_options& options);
   void serve_registered(const region_info& registered);
   // Before any worker runs: serves what a predecessor handed over, its children included.
-  void take_over(const std::vector<region_info>& regions, const std::vector<handed_over>& children);
+  void take_over(const handed_over& served);
   void end_range(served_range& range) noexcept;
   handed_over hand_over();
 

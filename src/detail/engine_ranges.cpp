@@ -114,13 +114,14 @@ void engine::serve_registered(const region_info& registered) {
   serve_registered_in(*own_, registered);
 }
 
-void engine::take_over(const std::vector<region_info>& regions,
-                       const std::vector<handed_over>& children) {
-  for (const auto& registered : regions) serve_registered_in(*own_, registered);
-  if (!children.empty() && !follows_forks_)
+void engine::take_over(const handed_over& served) {
+  own_->lent = served.lent;
+  for (const auto& registered : served.regions) serve_registered_in(*own_, registered);
+  if (!served.children.empty() && !follows_forks_)
     throw_errno(EINVAL, "fault handler: children were handed over, but forks are not followed");
-  for (const auto& child : children) {
+  for (const auto& child : served.children) {
     const auto space = add_child(handle_access::share(child.on), std::make_shared<range_table>());
+    space->lent = child.lent;
     for (const auto& registered : child.regions) serve_registered_in(*space, registered);
   }
 }
@@ -234,6 +235,7 @@ handed_over engine::hand_over() {
   apply_events();
   const auto of_space = [](const address_space& space) {
     handed_over one(handle_access::share(space.on));
+    one.lent = space.lent;
     for (const auto& piece : space.current->entries()) {
       const auto& range = *static_cast<const served_range*>(piece.client);
       if (range.closed_by || !range.is_handed_over()) continue;
