@@ -25,9 +25,12 @@ struct region_info {
   /// Bytes before `range` in what was served first: not 0 for what is left of a range that was
   /// moved or unmapped in part, when a successor takes it over.
   std::size_t offset = 0;
-  /// Whether it was dropped since, where that was tracked (fault_handler_options::tracks_removals): so that
-  /// a successor knows.
+  /// Whether it was dropped since, where that was tracked (fault_handler_options::tracks_removals):
+  /// so that a successor knows.
   bool removed = false;
+
+  /// All the same.
+  friend constexpr bool operator==(const region_info&, const region_info&) noexcept = default;
 };
 
 /// What the end of a registration leaves where pages are missing.

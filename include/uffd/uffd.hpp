@@ -14,6 +14,7 @@
 #include "uffd/handed_over.hpp"
 #include "uffd/handle.hpp"
 #include "uffd/handler_statistics.hpp"
+#include "uffd/handoff.hpp"
 #include "uffd/latency_histogram.hpp"
 #include "uffd/mapping.hpp"
 #include "uffd/message.hpp"

@@ -72,4 +72,10 @@ void use_loop(uffd::handle on, uffd::page_range range) {
   loop.rethrow_error();
 }
 
+void use_handoff(int socket, const uffd::handle& on) {
+  uffd::handoff::send(socket, on, {});
+  uffd::handoff::send(socket, uffd::handoff::receive(socket));
+  use(uffd::handoff::peer_of(socket).pidfd);
+}
+
 int main() {}

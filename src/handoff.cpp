@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: MIT
+#include "uffd/handoff.hpp"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "detail/deadline.hpp"
+#include "detail/handoff_message.hpp"
+#include "uffd/error.hpp"
+
+namespace uffd::handoff {
+namespace {
+
+[[noreturn]] void fail(int number, const char* call, const char* why) {
+  detail::throw_errno(number, std::string("handoff::") + call + ": " + why);
+}
+
+// A connected socket, and until when its caller may wait.
+class connection {
+ public:
+  connection(int socket, const char* call, std::chrono::milliseconds limit)
+      : socket_(socket), call_(call), deadline_(detail::deadline::after(limit)) {
+    if (option(SO_DOMAIN) != AF_UNIX) fail(EPROTOTYPE, call_, "not a Unix socket");
+    type_ = option(SO_TYPE);
+    if (type_ != SOCK_STREAM && type_ != SOCK_SEQPACKET)
+      fail(EPROTOTYPE, call_, "neither SOCK_STREAM nor SOCK_SEQPACKET");
+  }
+
+  bool is_stream() const noexcept { return type_ == SOCK_STREAM; }
+  const char* call() const noexcept { return call_; }
+
+  // Each does once what it can, waiting for that, and answers the bytes done.
+  std::size_t send(const msghdr& message) const {
+    return attempt(POLLOUT,
+                   [&] { return ::sendmsg(socket_, &message, MSG_DONTWAIT | MSG_NOSIGNAL); });
+  }
+  std::size_t receive(msghdr& message) const {
+    // The kernel changes it even where nothing was there.
+    const msghdr asked = message;
+    return attempt(POLLIN, [&] {
+      message = asked;
+      return ::recvmsg(socket_, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    });
+  }
+
+ private:
+  int option(int name) const {
+    int value = 0;
+    socklen_t size = sizeof value;
+    if (::getsockopt(socket_, SOL_SOCKET, name, &value, &size) != 0)
+      fail(errno, call_, "asking for the kind of socket");
+    return value;
+  }
+
+  template <class Attempt>
+  std::size_t attempt(short event, Attempt&& try_once) const {
+    for (;;) {
+      const ssize_t done = try_once();
+      if (done >= 0) return static_cast<std::size_t>(done);
+      if (errno == EAGAIN)
+        wait(event);
+      else if (errno != EINTR)
+        give_up(errno);
+    }
+  }
+
+  void wait(short event) const {
+    pollfd entry{socket_, event, 0};
+    const int number = deadline_.wait({&entry, 1});
+    if (number == ETIMEDOUT) fail(number, call_, "the peer takes too long");
+    if (number != 0) give_up(number);
+  }
+
+  [[noreturn]] void give_up(int number) const {
+    // What recvmsg calls a stream that isn't connected.
+    if (number == EINVAL) number = ENOTCONN;
+    if (number == EMSGSIZE) fail(number, call_, "the socket's buffer is too small for one packet");
+    fail(number, call_, "the socket");
+  }
+
+  int socket_;
+  const char* call_;
+  int type_ = 0;
+  detail::deadline deadline_;
+};
+
+void refuse(const connection& by, const detail::handoff_problem& problem) {
+  if (problem) fail(problem.number, by.call(), problem.what);
+}
+
+// --- sending ---
+
+std::vector<std::byte> message_of(const connection& to, const handle& on,
+                                  std::span<const region_info> regions, std::size_t children,
+                                  const options& limits) {
+  const auto& state = detail::handle_access::state(on);
+  if (!state) fail(EBADF, to.call(), "a moved-from handle");
+  if (state->refusal() != 0) fail(state->refusal(), to.call(), "in a forked child");
+  // Its header counts bytes in 32 bits.
+  constexpr std::size_t most = (std::size_t{1} << 32) / detail::handoff_region_size - 1;
+  if (regions.size() > std::min(limits.most_regions, most))
+    fail(EMSGSIZE, to.call(), "more than options::most_regions");
+  refuse(to, detail::problem_of(regions));
+  return detail::encode_handoff(
+      {0, static_cast<std::uint32_t>(children), on.serves_kernel_faults(), on.features()}, regions);
+}
+
+struct alignas(cmsghdr) descriptor_space {
+  std::array<std::byte, CMSG_SPACE(sizeof(int))> bytes{};
+};
+
+void attach(msghdr& message, descriptor_space& space, int descriptor) {
+  message.msg_control = space.bytes.data();
+  message.msg_controllen = space.bytes.size();
+  cmsghdr* const header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof descriptor);
+  std::memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
+}
+
+void send_message(const connection& to, std::span<std::byte> bytes, int descriptor) {
+  descriptor_space space;
+  for (bool is_first = true; !bytes.empty(); is_first = false) {
+    iovec part{bytes.data(), bytes.size()};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    if (is_first) attach(message, space, descriptor);
+    bytes = bytes.subspan(to.send(message));
+  }
+}
+
+// --- receiving ---
+
+constexpr int scm_pidfd = 4;  // SCM_PIDFD, Linux 6.5: a descriptor where SO_PASSPIDFD is set
+
+// Keeps the first descriptor that comes with a message; closes the others.
+class descriptors {
+ public:
+  void take(msghdr& message) {
+    is_cut_off_ = is_cut_off_ || (message.msg_flags & MSG_CTRUNC) != 0;
+    for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
+         header = CMSG_NXTHDR(&message, header)) {
+      if (header->cmsg_level != SOL_SOCKET) continue;
+      if (header->cmsg_type != SCM_RIGHTS && header->cmsg_type != scm_pidfd) continue;
+      const auto size = header->cmsg_len - CMSG_LEN(0);
+      for (std::size_t at = 0; at + sizeof(int) <= size; at += sizeof(int)) {
+        int number = -1;
+        std::memcpy(&number, CMSG_DATA(header) + at, sizeof number);
+        unique_fd descriptor(number);
+        if (header->cmsg_type == SCM_RIGHTS && count_++ == 0) first_ = std::move(descriptor);
+      }
+    }
+  }
+  std::size_t count() const noexcept { return count_; }
+
+  unique_fd the_only_one(const connection& from) {
+    if (is_cut_off_ && count_ == 0)
+      fail(EMFILE, from.call(), "no room for a descriptor (RLIMIT_NOFILE)");
+    if (is_cut_off_ || count_ > 1) fail(EBADMSG, from.call(), "more than one descriptor came");
+    if (count_ == 0) fail(EBADMSG, from.call(), "no descriptor came");
+    return std::move(first_);
+  }
+
+ private:
+  unique_fd first_;
+  std::size_t count_ = 0;
+  bool is_cut_off_ = false;
+};
+
+struct some_bytes {
+  std::size_t count = 0;
+  bool is_cut_off = false;
+};
+
+some_bytes receive_some(const connection& from, std::span<std::byte> into, descriptors& with) {
+  alignas(cmsghdr) std::array<std::byte, 512> control{};
+  iovec part{into.data(), into.size()};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  const auto count = from.receive(message);
+  with.take(message);
+  if (count == 0 && with.count() == 0)
+    fail(ECONNRESET, from.call(), "the peer closed the connection");
+  return {count, (message.msg_flags & MSG_TRUNC) != 0};
+}
+
+void receive_all(const connection& from, std::span<std::byte> into, descriptors& with) {
+  while (!into.empty()) {
+    const auto some = receive_some(from, into, with);
+    if (some.count == 0) fail(ECONNRESET, from.call(), "the peer closed amid the message");
+    into = into.subspan(some.count);
+  }
+}
+
+detail::handoff_header header_of(const connection& from, std::span<const std::byte> bytes,
+                                 const options& limits) {
+  if (bytes.size() < detail::handoff_header_size) fail(EBADMSG, from.call(), "it is cut off");
+  detail::handoff_header header;
+  refuse(from, detail::decode_handoff_header(bytes.first<detail::handoff_header_size>(), header));
+  if (header.regions > limits.most_regions)
+    fail(EMSGSIZE, from.call(), "more than options::most_regions");
+  if (header.children > limits.most_children)
+    fail(EMSGSIZE, from.call(), "more than options::most_children");
+  return header;
+}
+
+struct message {
+  detail::handoff_header header;
+  std::vector<region_info> regions;
+  descriptors with;
+};
+
+// Exactly its bytes; memory only for as many regions as may come.
+message receive_from_stream(const connection& from, const options& limits) {
+  message received;
+  std::array<std::byte, detail::handoff_header_size> first{};
+  receive_all(from, first, received.with);
+  received.header = header_of(from, first, limits);
+  std::vector<std::byte> rest(received.header.regions * detail::handoff_region_size);
+  receive_all(from, rest, received.with);
+  refuse(from, detail::decode_handoff_regions(rest, received.regions));
+  return received;
+}
+
+message receive_packet(const connection& from, const options& limits) {
+  message received;
+  std::vector<std::byte> packet(detail::handoff_size(limits.most_regions));
+  const auto got = receive_some(from, packet, received.with);
+  received.header = header_of(from, std::span(packet).first(got.count), limits);
+  if (got.is_cut_off || got.count != detail::handoff_size(received.header.regions))
+    fail(EBADMSG, from.call(), "the packet has another size than it says");
+  refuse(from, detail::decode_handoff_regions(
+                   std::span(packet).first(got.count).subspan(detail::handoff_header_size),
+                   received.regions));
+  return received;
+}
+
+handed_over receive_one(const connection& from, const options& limits, std::uint32_t& children) {
+  auto received =
+      from.is_stream() ? receive_from_stream(from, limits) : receive_packet(from, limits);
+  handle on = handle::adopt(received.with.the_only_one(from), received.header.features);
+  detail::handle_access::state(on)->kernel_faults = received.header.kernel_faults;
+  children = received.header.children;
+  handed_over one(std::move(on), std::move(received.regions));
+  one.lent = true;
+  return one;
+}
+
+}  // namespace
+
+void send(int socket, const handle& on, std::span<const region_info> regions,
+          const options& limits) {
+  const connection to(socket, "send", limits.time_limit);
+  auto bytes = message_of(to, on, regions, 0, limits);
+  send_message(to, bytes, on.fd());
+}
+
+void send(int socket, const handed_over& served, const options& limits) {
+  const connection to(socket, "send", limits.time_limit);
+  if (served.children.size() > std::min<std::size_t>(limits.most_children, UINT32_MAX))
+    fail(EMSGSIZE, to.call(), "more than options::most_children");
+  // All is refused before anything is sent.
+  std::vector<std::vector<std::byte>> messages;
+  messages.push_back(message_of(to, served.on, served.regions, served.children.size(), limits));
+  for (const auto& child : served.children) {
+    if (!child.children.empty()) fail(EINVAL, to.call(), "a child has children of its own");
+    messages.push_back(message_of(to, child.on, child.regions, 0, limits));
+  }
+  send_message(to, messages.front(), served.on.fd());
+  for (std::size_t i = 0; i < served.children.size(); ++i)
+    send_message(to, messages[i + 1], served.children[i].on.fd());
+}
+
+handed_over receive(int socket, const options& limits) {
+  const connection from(socket, "receive", limits.time_limit);
+  std::uint32_t children = 0;
+  handed_over all = receive_one(from, limits, children);
+  for (std::uint32_t i = 0; i < children; ++i) {
+    std::uint32_t grandchildren = 0;
+    all.children.push_back(receive_one(from, limits, grandchildren));
+    if (grandchildren != 0) fail(EBADMSG, from.call(), "a child has children of its own");
+  }
+  return all;
+}
+
+peer peer_of(int socket) {
+  ucred found{};
+  socklen_t size = sizeof found;
+  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &found, &size) != 0)
+    fail(errno, "peer_of", "SO_PEERCRED");
+  if (found.uid == static_cast<uid_t>(-1)) fail(ENOTCONN, "peer_of", "the socket");
+  constexpr int peer_pidfd = 77;  // SO_PEERPIDFD, Linux 6.5
+  int pidfd = -1;
+  size = sizeof pidfd;
+  if (::getsockopt(socket, SOL_SOCKET, peer_pidfd, &pidfd, &size) != 0) pidfd = -1;
+  return {found.pid, found.uid, found.gid, unique_fd(pidfd)};
+}
+
+}  // namespace uffd::handoff
