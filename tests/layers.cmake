@@ -40,6 +40,7 @@ set(compiled
   fault_loop
   sigbus_handler
   handoff
+  handle_keeper
   format  # the only one that includes fmt; no other header includes it
   uffd)
 set(layers ${header_only} ${compiled})

@@ -13,6 +13,7 @@
 #include "uffd/flags.hpp"
 #include "uffd/handed_over.hpp"
 #include "uffd/handle.hpp"
+#include "uffd/handle_keeper.hpp"
 #include "uffd/handler_statistics.hpp"
 #include "uffd/handoff.hpp"
 #include "uffd/latency_histogram.hpp"

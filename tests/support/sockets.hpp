@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <array>
@@ -12,6 +13,7 @@
 #include <cstring>
 #include <initializer_list>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "uffd/error.hpp"
@@ -37,6 +39,35 @@ class socket_pair {
  private:
   unique_fd one_;
   unique_fd other_;
+};
+
+// A name that any process may connect to, chosen by the kernel.
+class listening_name {
+ public:
+  explicit listening_name(int type = SOCK_STREAM) : type_(type), socket_(make()) {
+    address_.sun_family = AF_UNIX;
+    if (::bind(socket_.get(), address(), sizeof address_.sun_family) != 0 ||
+        ::listen(socket_.get(), 64) != 0 ||
+        ::getsockname(socket_.get(), reinterpret_cast<sockaddr*>(&address_), &size_) != 0)
+      uffd::detail::throw_errno(errno, "a listening socket");
+  }
+
+  // The socket itself, for whoever accepts.
+  unique_fd take() { return std::move(socket_); }
+  unique_fd connect() const {
+    unique_fd socket = make();
+    if (::connect(socket.get(), address(), size_) != 0) uffd::detail::throw_errno(errno, "connect");
+    return socket;
+  }
+
+ private:
+  const sockaddr* address() const { return reinterpret_cast<const sockaddr*>(&address_); }
+  unique_fd make() const { return unique_fd(::socket(AF_UNIX, type_ | SOCK_CLOEXEC, 0)); }
+
+  int type_;
+  sockaddr_un address_{};
+  socklen_t size_ = sizeof address_;
+  unique_fd socket_;
 };
 
 // All of `bytes`, with these descriptors at the first of them. True if all was sent at once.

@@ -78,4 +78,11 @@ void use_handoff(int socket, const uffd::handle& on) {
   use(uffd::handoff::peer_of(socket).pidfd);
 }
 
+void use_keeper(uffd::handed_over served, uffd::unique_fd listener) {
+  uffd::handle_keeper keeper(std::move(served), std::move(listener));
+  uffd::handle_keeper moved(std::move(keeper));
+  keeper = std::move(moved);
+  use(keeper.pagers(), keeper.gave_up());
+}
+
 int main() {}
