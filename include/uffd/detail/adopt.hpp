@@ -7,8 +7,8 @@
 
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <cstdint>
-#include <cstdlib>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -28,19 +28,25 @@ inline std::string descriptor_target(int descriptor) {
 }
 
 // The `API:` line of a userfaultfd's fdinfo, `aa:FEATURES:IOCTLS` in hexadecimal. The kernel keeps
-// its own mark, bit 31, among the features once they are negotiated.
+// its own mark, bit 31, among the features once they are negotiated. 0 if the line holds no number.
+inline std::optional<std::uint64_t> features_in_fdinfo(std::string_view content) noexcept {
+  constexpr std::string_view key = "API:\taa:";
+  const auto position = content.find(key);
+  if (position == std::string_view::npos) return std::nullopt;
+  const auto number = content.substr(position + key.size());
+  std::uint64_t features = 0;
+  std::from_chars(number.data(), number.data() + number.size(), features, 16);
+  return features;
+}
+
 inline std::optional<std::uint64_t> fdinfo_features(int descriptor) {
   const auto path = "/proc/self/fdinfo/" + std::to_string(descriptor);
   const unique_fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file) return std::nullopt;
   std::array<char, 512> text{};
-  const ssize_t length = call_read(file.get(), text.data(), text.size() - 1);
+  const ssize_t length = call_read(file.get(), text.data(), text.size());
   if (length <= 0) return std::nullopt;
-  const std::string_view content(text.data(), static_cast<std::size_t>(length));
-  constexpr std::string_view key = "API:\taa:";
-  const auto position = content.find(key);
-  if (position == std::string_view::npos) return std::nullopt;
-  return std::strtoull(text.data() + position + key.size(), nullptr, 16);
+  return features_in_fdinfo({text.data(), static_cast<std::size_t>(length)});
 }
 
 inline void verify_adopted(int descriptor, flags<feature> stated) {
