@@ -161,14 +161,14 @@ TEST_P(handoff_refuses, another_version) {
 }
 
 TEST_P(handoff_refuses, sizes_that_do_not_agree) {
-  EXPECT_EQ(refusal(message_with(12, std::uint32_t{97})), EBADMSG);
+  EXPECT_EQ(refusal(message_with(12, std::uint32_t{103})), EBADMSG);
   sockets_ = test::socket_pair(GetParam());
-  EXPECT_EQ(refusal(message_with(16, std::uint32_t{57})), EBADMSG);
+  EXPECT_EQ(refusal(message_with(16, std::uint32_t{65})), EBADMSG);
   sockets_ = test::socket_pair(GetParam());
   EXPECT_EQ(refusal(message_with(20, std::uint32_t{2})), EBADMSG);
 }
 
-// 40 + 56 * 2^29 has no other low 32 bits than the header alone.
+// 40 + 64 * 2^29 has no other low 32 bits than the header alone.
 TEST_P(handoff_refuses, a_size_that_wraps) {
   bytes wrapping = message_with(20, std::uint32_t{1} << 29);
   wrapping[12] = std::byte{40};
@@ -177,7 +177,7 @@ TEST_P(handoff_refuses, a_size_that_wraps) {
 
 // Before it takes memory for them.
 TEST_P(handoff_refuses, more_regions_than_allowed) {
-  constexpr std::uint32_t many = 70'000'000;
+  constexpr std::uint32_t many = 60'000'000;
   bytes huge = message_with(20, many);
   const auto size = static_cast<std::uint32_t>(detail::handoff_size(many));
   for (std::size_t i = 0; i < 4; ++i) huge[12 + i] = static_cast<std::byte>(size >> (8 * i));
@@ -194,6 +194,8 @@ TEST_P(handoff_refuses, regions_that_no_kernel_has) {
   EXPECT_EQ(refusal(message_with(48, std::uint64_t{0})), EBADMSG);
   sockets_ = test::socket_pair(GetParam());
   EXPECT_EQ(refusal(message_with(56, std::uint64_t{1})), EBADMSG);
+  sockets_ = test::socket_pair(GetParam());
+  EXPECT_EQ(refusal(message_with(96, std::uint64_t{2})), EBADMSG) << "unknown flags";
 }
 
 TEST_P(handoff_refuses, grandchildren) {

@@ -2,18 +2,19 @@
 /// \file
 /// A handle and its regions sent to another process, over a Unix socket.
 ///
-/// The message, all numbers little-endian: a header of 40 bytes and 56 bytes for each region. With
+/// The message, all numbers little-endian: a header of 40 bytes and 64 bytes for each region. With
 /// the header's first byte goes exactly one descriptor (SCM_RIGHTS), the userfaultfd.
 ///
 ///     header   8  "uffdhand"
 ///              4  version: 1
 ///              4  bytes of the whole message
-///              4  bytes of one region: 56
+///              4  bytes of one region: 64
 ///              4  regions
 ///              4  children: so many messages of the same kind follow, which have none themselves
 ///              4  flags. 1: faults from inside system calls are served. No other is known
 ///              8  features negotiated (uffd::feature, unknown bits kept)
-///     region   8  first address, 8 bytes, 8 page size, 8 modes, 8 ioctls, 8 tag, 8 offset
+///     region   8  first address, 8 bytes, 8 page size, 8 modes, 8 ioctls, 8 tag, 8 offset,
+///              8 flags. 1: it was dropped since (region_info::removed). No other is known
 #pragma once
 
 #include <sys/types.h>

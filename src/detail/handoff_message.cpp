@@ -13,6 +13,7 @@ namespace {
 constexpr std::string_view magic = "uffdhand";
 constexpr std::uint32_t version = 1;
 constexpr std::uint32_t kernel_faults_flag = 1;
+constexpr std::uint64_t removed_flag = 1;
 
 class writer {
  public:
@@ -104,7 +105,7 @@ std::vector<std::byte> encode_handoff(handoff_header header, std::span<const reg
     for (const std::uint64_t number :
          {std::uint64_t{region.range.begin()}, std::uint64_t{region.range.size()},
           std::uint64_t{region.page_size}, region.modes.bits(), region.ioctls.bits(), region.tag,
-          std::uint64_t{region.offset}})
+          std::uint64_t{region.offset}, region.removed ? removed_flag : 0})
       message.put(number);
   return message.take();
 }
@@ -136,6 +137,7 @@ handoff_problem decode_handoff_regions(std::span<const std::byte> bytes,
   regions.reserve(before + bytes.size() / handoff_region_size);
   // Numbers that an address or a size here can't hold.
   bool is_too_large = false;
+  bool has_unknown_flags = false;
   const auto narrow = [&](std::uint64_t number) {
     is_too_large = is_too_large || number > std::numeric_limits<std::size_t>::max();
     return static_cast<std::size_t>(number);
@@ -149,8 +151,12 @@ handoff_problem decode_handoff_regions(std::span<const std::byte> bytes,
     region.ioctls = flags<range_ioctl>::from_bits(from.get<std::uint64_t>());
     region.tag = from.get<std::uint64_t>();
     region.offset = narrow(from.get<std::uint64_t>());
+    const auto flags = from.get<std::uint64_t>();
+    region.removed = (flags & removed_flag) != 0;
+    has_unknown_flags = has_unknown_flags || (flags & ~removed_flag) != 0;
     regions.push_back(region);
   }
+  if (has_unknown_flags) return {EBADMSG, "a region has unknown flags"};
   if (is_too_large) return {EBADMSG, "a region is too large for this process"};
   if (auto problem = problem_of(std::span(regions).subspan(before))) return {EBADMSG, problem.what};
   return {};

@@ -15,7 +15,7 @@
 namespace uffd::detail {
 
 inline constexpr std::size_t handoff_header_size = 40;
-inline constexpr std::size_t handoff_region_size = 56;
+inline constexpr std::size_t handoff_region_size = 64;
 
 struct handoff_header {
   std::uint32_t regions = 0;

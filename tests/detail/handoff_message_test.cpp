@@ -18,7 +18,8 @@ const region_info example{{0x7f0000200000, 0x600000},
                           register_mode::missing | register_mode::write_protect,
                           range_ioctl::copy | range_ioctl::wake,
                           0x1122334455667788,
-                          0x400000};
+                          0x400000,
+                          true};
 
 std::vector<std::byte> encoded(const std::vector<region_info>& regions) {
   return encode_handoff({0, 3, true, flags<feature>::from_bits(0x8000'0000'0000'0005)}, regions);
@@ -38,11 +39,11 @@ TEST(handoff_message, is_laid_out_as_documented) {
       number |= std::to_integer<std::uint64_t>(bytes[offset + i]) << (8 * i);
     return number;
   };
-  ASSERT_EQ(bytes.size(), 96U);
+  ASSERT_EQ(bytes.size(), 104U);
   EXPECT_EQ(std::string(reinterpret_cast<const char*>(bytes.data()), 8), "uffdhand");
   EXPECT_EQ(number_at(8, 4), 1U);
-  EXPECT_EQ(number_at(12, 4), 96U);
-  EXPECT_EQ(number_at(16, 4), 56U);
+  EXPECT_EQ(number_at(12, 4), 104U);
+  EXPECT_EQ(number_at(16, 4), 64U);
   EXPECT_EQ(number_at(20, 4), 1U);
   EXPECT_EQ(number_at(24, 4), 3U);
   EXPECT_EQ(number_at(28, 4), 1U);
@@ -54,12 +55,14 @@ TEST(handoff_message, is_laid_out_as_documented) {
   EXPECT_EQ(number_at(72, 8), example.ioctls.bits());
   EXPECT_EQ(number_at(80, 8), example.tag);
   EXPECT_EQ(number_at(88, 8), example.offset);
+  EXPECT_EQ(number_at(96, 8), 1U);
 }
 
 TEST(handoff_message, comes_back_as_it_was) {
   region_info second = example;
   second.range = {0x10000, page_size()};
   second.page_size = page_size();
+  second.removed = false;
   second.modes |= flags<register_mode>::from_bits(1ULL << 50);
   const std::vector sent{example, second};
   const auto bytes = encoded(sent);

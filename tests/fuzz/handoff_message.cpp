@@ -73,6 +73,7 @@ void encode_and_decode(std::span<const std::uint8_t> input) {
     region.modes = flags<register_mode>::from_bits(take<std::uint8_t>(input));
     region.ioctls = flags<range_ioctl>::from_bits(take<std::uint64_t>(input));
     region.tag = take<std::uint64_t>(input);
+    region.removed = (take<std::uint8_t>(input) & 1) != 0;
     region.offset = odd == 2 ? SIZE_MAX : take<std::uint16_t>(input);
     regions.push_back(region);
   }
