@@ -17,15 +17,17 @@ deferred_fault fault::defer() noexcept {
 
 // NOLINTNEXTLINE(bugprone-exception-escape): what is pending is owned by a shared_ptr
 deferred_fault::deferred_fault(const fault& from) noexcept
-    : owner_(from.owner_->shared_from_this()),
-      client_(from.client_->shared_from_this()),
-      space_(from.pending_.space->shared_from_this()),
-      pending_(from.pending_),
+    : pending_(from.pending_),
       region_(*from.region_),
       page_(from.page_),
       piece_(from.piece_),
-      offset_(from.offset_),
-      state_(state::waiting) {}
+      offset_(from.offset_) {
+  if (from.owner_ == nullptr) return;
+  owner_ = from.owner_->shared_from_this();
+  client_ = from.client_->shared_from_this();
+  space_ = from.pending_.space->shared_from_this();
+  state_ = state::waiting;
+}
 
 deferred_fault::deferred_fault(deferred_fault&& other) noexcept
     : owner_(std::move(other.owner_)),
@@ -55,7 +57,7 @@ deferred_fault& deferred_fault::operator=(deferred_fault&& other) noexcept {
 
 deferred_fault::~deferred_fault() { end(); }
 
-std::size_t deferred_fault::space() const noexcept { return space_->number; }
+std::size_t deferred_fault::space() const noexcept { return space_ ? space_->number : 0; }
 
 // As a guest of the range: its end waits for us, or we see that it ends.
 template <class Operation>

@@ -29,7 +29,8 @@ template <class Operation>
 resolution fault::guarded(page_range range, bool wakes, Operation&& operation) noexcept {
   if (range.empty() || !piece_.contains(range)) [[unlikely]]
     return std::errc::invalid_argument;
-  const resolution result = owner_->install(pending_, page_, range, operation);
+  const resolution result =
+      owner_ != nullptr ? owner_->install(pending_, page_, range, operation) : operation();
   if (result.is_resolved() && wakes && range.contains(page_.begin())) answered_ = true;
   return result;
 }
@@ -38,7 +39,7 @@ resolution fault::guarded(page_range range, bool wakes, Operation&& operation) n
 resolution fault::copy(page_range to, std::span<const std::byte> from,
                        flags<fill_mode> mode) noexcept {
   const bool fits = to.size() == from.size() && !from.empty() && piece_.contains(to);
-  if (!fits || owner_->is_gated()) [[unlikely]]
+  if (!fits || (owner_ != nullptr && owner_->is_gated())) [[unlikely]]
     return copy_guarded(to, from, mode);
   const resolution result = resolve::copy(on(), to.begin(), from, mode, page_.size());
   const bool wakes = !mode.has(fill_mode::dont_wake);
@@ -93,7 +94,10 @@ resolution fault::unprotect(page_range range) noexcept {
 }
 
 resolution fault::poison() noexcept {
-  return guarded(page_, true, [&] { return resolve::poison(on(), page_, page_.size()); });
+  const resolution result =
+      guarded(page_, true, [&] { return resolve::poison(on(), page_, page_.size()); });
+  poisoned_ = poisoned_ || result.is_resolved();
+  return result;
 }
 
 }  // namespace uffd

@@ -4,11 +4,10 @@
 #include <utility>
 
 #include "detail/address_space.hpp"
-#include "detail/engine.hpp"
 
 namespace uffd {
 
-served_region::served_region(std::shared_ptr<detail::engine> owner,
+served_region::served_region(std::shared_ptr<detail::range_owner> owner,
                              std::shared_ptr<detail::served_range> range) noexcept
     : owner_(std::move(owner)), range_(std::move(range)) {}
 

@@ -21,7 +21,8 @@ namespace uffd {
 /// one of the functions below has resolved it. One that ends unresolved fails closed (the page is
 /// poisoned), unless its last answer was resolution::retry(): then the page is woken and faults
 /// anew. It keeps handler state and descriptor alive; after its region or handler ended it answers
-/// resolution::gone(). Move-only; for one thread at a time, which may be any. Nothing here
+/// resolution::gone(). One that a sigbus_handler gave is empty and answers gone() at once.
+/// Move-only; for one thread at a time, which may be any. Nothing here
 /// allocates or throws.
 class [[nodiscard]] UFFDPP_EXPORT deferred_fault {
  public:

@@ -22,6 +22,7 @@ class deferred_fault;
 
 namespace detail {
 class engine;
+class in_thread_server;
 struct address_space;
 struct served_range;
 
@@ -79,10 +80,10 @@ class UFFDPP_EXPORT fault {
     return offset_ + range.begin() - page_.begin();
   }
 
-  /// This worker's buffer, one page of the region long. Never in registered memory, not inherited
-  /// by children. Its content is what the last fault left.
+  /// A buffer for this fault alone, one page of the region long. Never in registered memory, not
+  /// inherited by children. Its content is what an earlier fault left.
   std::span<std::byte> buffer() const noexcept { return buffer(page_.size()); }
-  /// The same with `bytes` bytes; fewer if fault_handler_options::buffer_size is less.
+  /// The same with `bytes` bytes; fewer if the handler's options give it less (buffer_size).
   std::span<std::byte> buffer(std::size_t bytes) const noexcept {
     return buffer_.first(bytes < buffer_.size() ? bytes : buffer_.size());
   }
@@ -118,17 +119,20 @@ class UFFDPP_EXPORT fault {
   resolution poison() noexcept;
 
   /// Takes the fault out of the callback to be resolved later, from any thread; the callback then
-  /// returns resolution::deferred(). Doesn't allocate. Once for each fault.
+  /// returns resolution::deferred(). Doesn't allocate. Once for each fault. A sigbus_handler
+  /// refuses: the result is empty, and the fault fails with ENOTSUP.
   [[nodiscard]] deferred_fault defer() noexcept;
 
  private:
   friend class detail::engine;
+  friend class detail::in_thread_server;
   friend class deferred_fault;
 
-  fault(detail::engine& owner, detail::served_range& client, const region_info& region,
+  // Without an owner it is served in the thread that raised it.
+  fault(detail::engine* owner, detail::served_range& client, const region_info& region,
         const detail::pending_fault& pending, page_range page, const range_table::entry& piece,
         std::span<std::byte> buffer) noexcept
-      : owner_(&owner),
+      : owner_(owner),
         client_(&client),
         region_(&region),
         pending_(pending),
@@ -154,6 +158,7 @@ class UFFDPP_EXPORT fault {
   bool was_removed_;
   bool answered_ = false;
   bool deferred_ = false;
+  bool poisoned_ = false;
 };
 
 }  // namespace uffd

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /// \file
-/// A range that a fault handler serves until this ends.
+/// A range that a handler serves until this ends.
 #pragma once
 
 #include <cstddef>
@@ -15,13 +15,16 @@ namespace uffd {
 
 namespace detail {
 class engine;
+class in_thread_server;
+class range_owner;
 struct served_range;
 }  // namespace detail
 
-/// Keeps a range served; made by fault_handler::serve(). Its end waits for callbacks that run on
-/// the range (not for its own, when called from one), closes it as serve_options::on_end says, and
-/// unmaps the mapping if it was given one; the same range in forked children is closed as well.
-/// After its handler stopped only the mapping remains, and what is left for a successor
+/// Keeps a range served; made by the serve() of a fault_handler, fault_loop or sigbus_handler. Its
+/// end waits for callbacks that run on the range (not for its own, when called from one, which
+/// those of a sigbus_handler must not do), closes it as serve_options::on_end says, and unmaps the
+/// mapping if it was given one; the same range in forked children that are served is closed as
+/// well. After its handler stopped only the mapping remains, and what is left for a successor
 /// (stop_policy::hand_over) stays registered beyond this object. It keeps the descriptor open. A
 /// handler object given to serve() for this range alone is destroyed some time after, perhaps on a
 /// thread of the handler. Two callbacks must not each end the range that the other one runs on:
@@ -43,11 +46,12 @@ class [[nodiscard]] UFFDPP_EXPORT served_region {
 
  private:
   friend class detail::engine;
-  served_region(std::shared_ptr<detail::engine> owner,
+  friend class detail::in_thread_server;
+  served_region(std::shared_ptr<detail::range_owner> owner,
                 std::shared_ptr<detail::served_range> range) noexcept;
   void end() noexcept;
 
-  std::shared_ptr<detail::engine> owner_;
+  std::shared_ptr<detail::range_owner> owner_;
   std::shared_ptr<detail::served_range> range_;
 };
 

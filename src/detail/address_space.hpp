@@ -17,6 +17,8 @@
 
 namespace uffd::detail {
 
+class in_thread_server;
+
 // One descriptor and what its addresses mean. Readers load `table` inside an epoch; `current` owns
 // it and, like all changes, belongs to the engine's control lock.
 struct address_space : std::enable_shared_from_this<address_space> {
@@ -50,6 +52,7 @@ struct served_range : std::enable_shared_from_this<served_range> {
   // Under the control lock. With a value nothing is registered any more; what a fork or a move
   // under way brings back ends by the same policy.
   std::optional<close_policy> closed_by;
+  in_thread_server* server = nullptr;  // who serves it in the threads that fault, if so
   std::atomic<state> phase{state::starting};
   std::atomic<bool> complete{false};
   std::atomic<std::uint32_t> guests{0};  // deferred faults being resolved at the moment
@@ -59,6 +62,18 @@ struct served_range : std::enable_shared_from_this<served_range> {
     const auto now = phase.load(std::memory_order_seq_cst);
     return now == state::handed_over || now == state::left;
   }
+};
+
+// Who made a served_region, and ends its range with it.
+class range_owner {
+ public:
+  range_owner(const range_owner&) = delete;
+  range_owner& operator=(const range_owner&) = delete;
+  virtual ~range_owner() = default;
+  virtual void end_range(served_range& range) noexcept = 0;
+
+ protected:
+  range_owner() = default;
 };
 
 }  // namespace uffd::detail

@@ -34,13 +34,10 @@ namespace uffd::detail {
 
 class worker;
 
-class engine : public std::enable_shared_from_this<engine> {
+class engine final : public range_owner, public std::enable_shared_from_this<engine> {
  public:
   // `readers` go through its structures: the workers, and the standby if there is one.
   engine(handle on, callbacks client, const fault_handler_options& options, std::size_t readers);
-  engine(const engine&) = delete;
-  engine& operator=(const engine&) = delete;
-
   // The handle, if none is given.
   static handle open(const callbacks& client, const fault_handler_options& options);
   // Whether a handle's features make somebody wait for events to be read.
@@ -78,7 +75,7 @@ class engine : public std::enable_shared_from_this<engine> {
   void serve_registered(const region_info& registered);
   // Before any worker runs: serves what a predecessor handed over, its children included.
   void take_over(const handed_over& served);
-  void end_range(served_range& range) noexcept;
+  void end_range(served_range& range) noexcept override;
   handed_over hand_over();
 
   // engine_faults.cpp: from a message to its answer.

@@ -58,7 +58,7 @@ void engine::dispatch(worker& by, pending_fault& pending, std::uint32_t attempts
   const auto phase = range.phase.load(std::memory_order_seq_cst);
   if (phase == served_range::state::open) [[likely]] {
     const auto page = page_at(pending.event.address, range.info.page_size);
-    fault raised(*this, range, range.info, pending, page, *piece, by.buffer());
+    fault raised(this, range, range.info, pending, page, *piece, by.buffer());
     const resolution answer = call(range, raised);
     if (!answer.is_resolved() || !raised.answered_ || by.statistics() != nullptr) [[unlikely]]
       settle(by, pending, raised, answer, attempts);

@@ -143,7 +143,8 @@ inline handle handle::open(const open_options& options) {
   state->owner = detail::process_mark::here();
   state->descriptor = std::move(opened.descriptor);
   state->features = negotiated;
-  state->kernel_faults = opened.kernel_faults;
+  // A system call can't be sent a signal instead of its fault: it fails with EFAULT.
+  state->kernel_faults = opened.kernel_faults && !state->features.has(feature::sigbus);
   return handle(std::move(state));
 }
 
