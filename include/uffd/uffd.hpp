@@ -27,6 +27,7 @@
 #include "uffd/region_info.hpp"
 #include "uffd/resolve.hpp"
 #include "uffd/served_region.hpp"
+#include "uffd/sigbus_handler.hpp"
 #include "uffd/support.hpp"
 #include "uffd/unique_fd.hpp"
 #include "uffd/version.hpp"

@@ -15,7 +15,7 @@
 namespace uffd::test {
 
 // A callback's answer: the page filled with `value`.
-inline resolution fill(fault& raised, int value) {
+inline resolution fill(fault& raised, int value) noexcept {
   const auto buffer = raised.buffer();
   std::memset(buffer.data(), value, buffer.size());
   return raised.copy(buffer);
@@ -26,7 +26,7 @@ inline int byte_of(std::size_t page) { return static_cast<int>(page % 251) + 1; 
 
 // A handler object: each page filled with byte_of() its number in the served range.
 struct fill_by_offset {
-  resolution operator()(fault& raised) const {
+  resolution operator()(fault& raised) const noexcept {
     return fill(raised, byte_of(raised.offset() / raised.page().size()));
   }
 };

@@ -85,4 +85,17 @@ void use_keeper(uffd::handed_over served, uffd::unique_fd listener) {
   use(keeper.pagers(), keeper.gave_up());
 }
 
+uffd::resolution zeropage_in_thread(uffd::fault& raised) noexcept { return raised.zeropage(); }
+
+void use_sigbus(uffd::handle on, uffd::page_range range) {
+  uffd::sigbus_handler handler(uffd::async_signal_safe, zeropage_in_thread);
+  uffd::sigbus_handler with_handle(std::move(on), uffd::async_signal_safe, zeropage_in_thread);
+  uffd::sigbus_handler moved(std::move(handler));
+  handler = std::move(moved);
+  use_region(handler.serve(range));
+  use_region(handler.serve(uffd::mapping::anonymous(range.size())));
+  use(handler.on());
+  handler.rethrow_error();
+}
+
 int main() {}

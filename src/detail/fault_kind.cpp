@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT
+#include "fault_kind.hpp"
+
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "uffd/resolve.hpp"
+
+namespace uffd::detail {
+
+bool is_in_core(std::uintptr_t address) noexcept {
+  unsigned char in_core = 0;
+  void* const page = reinterpret_cast<void*>(align_down(address, page_size()));
+  return ::mincore(page, 1, &in_core) == 0 && (in_core & 1) != 0;
+}
+
+bool is_readable(std::uintptr_t address) noexcept {
+  // Reads the set before it finds that there is no such way to change a mask.
+  constexpr int no_way = -1;
+  constexpr std::size_t kernel_set_size = _NSIG / 8;
+  const auto at = align_down(address, kernel_set_size);
+  return ::syscall(SYS_rt_sigprocmask, no_way, at, nullptr, kernel_set_size) == 0 ||
+         errno != EFAULT;
+}
+
+std::optional<fault_kind> kind_of(const handle& on, const region_info& region,
+                                  std::uintptr_t address, const fault_cause& cause) noexcept {
+  const auto modes = region.modes;
+  if (cause.is_protection) {
+    if (modes.has(register_mode::write_protect)) return fault_kind::write_protect;
+    return std::nullopt;
+  }
+  if (!cause.is_known && modes.has(register_mode::write_protect)) {
+    const auto page = state_of_page(on, address);
+    if (page && page->present && page->write_protected) return fault_kind::write_protect;
+  }
+  const bool is_huge = region.page_size != page_size();
+  if (modes.has(register_mode::missing) && modes.has(register_mode::minor))
+    return is_huge || is_in_core(address) ? fault_kind::minor : fault_kind::missing;
+  if (modes.has(register_mode::minor)) return fault_kind::minor;
+  if (modes.has(register_mode::missing)) return fault_kind::missing;
+  return std::nullopt;
+}
+
+page_fault message_of(const handle& on, std::uintptr_t address, fault_kind kind,
+                      bool is_write) noexcept {
+  const auto features = on.features();
+  page_fault message;
+  message.address =
+      features.has(feature::exact_address) ? address : align_down(address, page_size());
+  if (is_write || kind == fault_kind::write_protect) message.cause |= fault_flag::write;
+  if (kind == fault_kind::write_protect) message.cause |= fault_flag::write_protect;
+  if (kind == fault_kind::minor) message.cause |= fault_flag::minor;
+  if (features.has(feature::thread_id))
+    message.thread_id = static_cast<pid_t>(::syscall(SYS_gettid));
+  return message;
+}
+
+}  // namespace uffd::detail

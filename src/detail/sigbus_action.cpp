@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MIT
+#include "sigbus_action.hpp"
+
+#include <pthread.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+#include <optional>
+#include <utility>
+
+#include "uffd/error.hpp"
+
+namespace uffd::detail {
+namespace {
+
+using action = struct sigaction;
+using entry_point = void (*)(int, siginfo_t*, void*);
+
+// An action that was there before ours. Never freed, for a signal may come at any time; and there
+// are only as many as were ever seen.
+struct former_action {
+  action what;
+  const former_action* next;
+};
+
+// One time that ours was installed. A second one gets an entry of its own if another action stands
+// before the first: that would lead back to the first for ever.
+struct layer {
+  std::atomic<const former_action*> former{nullptr};
+  std::atomic<bool> is_installed{false};
+  std::atomic<bool> is_spent{false};  // its former was for one signal (SA_RESETHAND), and had it
+};
+
+constinit std::array<layer, 8> layers{};
+constinit std::atomic<signal_server> serving{nullptr};
+constinit std::atomic<const former_action*> all_former{nullptr};
+
+// Whether the access that raised it would raise it again.
+bool is_raised_by_access(const siginfo_t& info) noexcept {
+  return info.si_code == BUS_ADRALN || info.si_code == BUS_ADRERR || info.si_code == BUS_OBJERR ||
+         info.si_code == BUS_MCEERR_AR;
+}
+
+// The default action, as if ours had never been: with the address, and the registers of the access.
+void die_of(const siginfo_t& info) noexcept {
+  action by_default{};
+  by_default.sa_handler = SIG_DFL;
+  ::sigaction(SIGBUS, &by_default, nullptr);
+  if (is_raised_by_access(info)) return;  // it is raised again, and no longer handled
+  siginfo_t again = info;
+  ::syscall(SYS_rt_tgsigqueueinfo, ::getpid(), ::syscall(SYS_gettid), SIGBUS, &again);
+}
+
+// With the mask that the kernel would have set.
+void call(const action& handler, siginfo_t* info, void* context) noexcept {
+  sigset_t blocked = handler.sa_mask;
+  if ((handler.sa_flags & SA_NODEFER) == 0) ::sigaddset(&blocked, SIGBUS);
+  sigset_t before;
+  ::pthread_sigmask(SIG_BLOCK, &blocked, &before);
+  if ((handler.sa_flags & SA_SIGINFO) != 0)
+    handler.sa_sigaction(SIGBUS, info, context);
+  else
+    handler.sa_handler(SIGBUS);
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+void pass_on(layer& from, siginfo_t* info, void* context) noexcept {
+  const action& former = from.former.load(std::memory_order_acquire)->what;
+  const bool is_once = (former.sa_flags & static_cast<int>(SA_RESETHAND)) != 0;
+  const bool is_function = (former.sa_flags & SA_SIGINFO) != 0 ||
+                           (former.sa_handler != SIG_DFL &&
+                            former.sa_handler != SIG_IGN);  // NOLINT: the kernel's values
+  if (is_function && !(is_once && from.is_spent.exchange(true))) return call(former, info, context);
+  const bool is_ignored = !is_function && former.sa_handler == SIG_IGN;  // NOLINT
+  // No process can ignore what its own access raised.
+  if (is_ignored && !is_raised_by_access(*info)) return;
+  die_of(*info);
+}
+
+template <std::size_t Number>
+void enter(int /*SIGBUS*/, siginfo_t* info, void* context) {
+  const int kept = errno;
+  if (!serving.load(std::memory_order_acquire)(*info, *static_cast<ucontext_t*>(context)))
+    pass_on(layers[Number], info, context);
+  errno = kept;
+}
+
+template <std::size_t... Numbers>
+constexpr std::array<entry_point, sizeof...(Numbers)> make_entries(
+    std::index_sequence<Numbers...> /*all*/) {
+  return {&enter<Numbers>...};
+}
+constexpr auto entries = make_entries(std::make_index_sequence<layers.size()>());
+
+action current_action() {
+  action now{};
+  if (::sigaction(SIGBUS, nullptr, &now) != 0) throw_errno(errno, "sigaction(SIGBUS)");
+  return now;
+}
+
+std::optional<std::size_t> layer_of(const action& installed) noexcept {
+  if ((installed.sa_flags & SA_SIGINFO) == 0) return std::nullopt;
+  for (std::size_t i = 0; i < entries.size(); ++i)
+    if (installed.sa_sigaction == entries[i]) return i;
+  return std::nullopt;
+}
+
+bool is_same(const action& one, const action& other) noexcept {
+  if (one.sa_flags != other.sa_flags) return false;
+  for (int number = 1; number < NSIG; ++number)
+    if (::sigismember(&one.sa_mask, number) != ::sigismember(&other.sa_mask, number)) return false;
+  return (one.sa_flags & SA_SIGINFO) != 0 ? one.sa_sigaction == other.sa_sigaction
+                                          : one.sa_handler == other.sa_handler;
+}
+
+const former_action* remember(const action& former) {
+  for (const auto* known = all_former.load(); known != nullptr; known = known->next)
+    if (is_same(known->what, former)) return known;
+  const auto* made = new former_action{former, all_former.load()};
+  all_former.store(made);
+  return made;
+}
+
+std::size_t free_layer() {
+  for (std::size_t i = 0; i < layers.size(); ++i)
+    if (!layers[i].is_installed.load()) return i;
+  throw_errno(EBUSY, "sigbus handler: too many actions for SIGBUS were installed over its own");
+}
+
+// As few system calls are interrupted as before.
+int flags_beside(const action& former) noexcept {
+  const bool is_ignored =
+      (former.sa_flags & SA_SIGINFO) == 0 && former.sa_handler == SIG_IGN;  // NOLINT
+  const int restarts = is_ignored ? SA_RESTART : former.sa_flags & SA_RESTART;
+  return SA_SIGINFO | SA_ONSTACK | SA_NODEFER | restarts;
+}
+
+}  // namespace
+
+void install_sigbus_action(signal_server server) {
+  serving.store(server, std::memory_order_release);
+  action former = current_action();
+  if (layer_of(former)) return;  // a forked child has its parent's
+  const auto number = free_layer();
+  layer& added = layers[number];
+  added.is_spent.store(false);
+  added.former.store(remember(former), std::memory_order_release);
+  action ours{};
+  ours.sa_sigaction = entries[number];
+  ours.sa_flags = flags_beside(former);
+  sigemptyset(&ours.sa_mask);
+  if (::sigaction(SIGBUS, &ours, &former) != 0) throw_errno(errno, "sigaction(SIGBUS)");
+  added.is_installed.store(true);
+  added.former.store(remember(former), std::memory_order_release);  // if it changed meanwhile
+}
+
+void uninstall_sigbus_action() noexcept {
+  action now{};
+  if (::sigaction(SIGBUS, nullptr, &now) != 0) return;
+  const auto number = layer_of(now);
+  if (!number) return;
+  layer& removed = layers[*number];
+  action former = removed.former.load()->what;
+  if (removed.is_spent.load()) {
+    former.sa_flags &= ~SA_SIGINFO;
+    former.sa_handler = SIG_DFL;
+  }
+  if (::sigaction(SIGBUS, &former, nullptr) == 0) removed.is_installed.store(false);
+}
+
+}  // namespace uffd::detail

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: MIT
+// The process's action for SIGBUS: put before the one that is there, which gets what isn't ours.
+#pragma once
+
+#include <signal.h>
+
+namespace uffd::detail {
+
+// Whether a signal was dealt with, so that its access may be tried again. Async-signal-safe.
+using signal_server = bool (*)(const siginfo_t& info, const ucontext_t& context) noexcept;
+
+// Not at the same time as another call of either. Throws std::system_error: EBUSY if others were
+// put before ours, and ours before theirs, more often than can be told apart.
+void install_sigbus_action(signal_server server);
+// Puts the former action back if ours is still the first.
+void uninstall_sigbus_action() noexcept;
+
+}  // namespace uffd::detail

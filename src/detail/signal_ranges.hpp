@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT
+// All ranges of this process that are served inside signal handlers: by address, for signal
+// handlers to look up without a lock.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "address_space.hpp"
+#include "grace_period.hpp"
+#include "uffd/detail/process.hpp"
+#include "uffd/page_range.hpp"
+#include "uffd/range_table.hpp"
+
+namespace uffd::detail {
+
+class signal_ranges {
+ public:
+  // A range that a signal handler found. It stays, and its end waits, until this ends.
+  class guest {
+   public:
+    explicit guest(const range_table::entry& found) noexcept
+        : range_(static_cast<served_range*>(found.client)) {
+      range_->guests.fetch_add(1, std::memory_order_seq_cst);
+    }
+    guest(const guest&) = delete;
+    guest& operator=(const guest&) = delete;
+    ~guest() { range_->guests.fetch_sub(1, std::memory_order_release); }
+
+    served_range& range() const noexcept { return *range_; }
+
+   private:
+    served_range* range_;
+  };
+
+  // This process's; made when first asked for, in a forked child anew. Throws std::system_error.
+  static signal_ranges& here();
+  // The same if there is one, else null. Async-signal-safe, as all below that is noexcept.
+  static signal_ranges* if_any() noexcept;
+
+  signal_ranges(const signal_ranges&) = delete;
+  signal_ranges& operator=(const signal_ranges&) = delete;
+
+  // Throws std::system_error (EEXIST) if part of it is served already. Returns when every signal
+  // handler sees it.
+  void add(served_range& range);
+  // Returns when no signal handler can become its guest any more. Not async-signal-safe.
+  void remove(const served_range& range);
+
+  // Calls `then(found)` where the address is served, with `found` a range_table::entry that stays
+  // meanwhile.
+  template <class Then>
+  bool find(std::uintptr_t address, Then&& then) noexcept {
+    const grace_period::reader reader(grace_);
+    const auto* found = table_.load(std::memory_order_seq_cst)->served.find(address);
+    if (found == nullptr) return false;
+    then(*found);
+    return true;
+  }
+  // Whether it was served a little while ago, and is no longer.
+  bool has_ended(std::uintptr_t address) noexcept;
+
+  // Counts handlers. `first()` is called before there is one, and `last()` when none is left.
+  template <class First>
+  void add_handler(First&& first) {
+    const std::lock_guard lock(lock_);
+    if (handlers_ == 0) first();
+    ++handlers_;
+  }
+  template <class Last>
+  void remove_handler(Last&& last) {
+    const std::lock_guard lock(lock_);
+    if (--handlers_ == 0) last();
+  }
+
+ private:
+  struct table {
+    range_table served;
+    std::vector<page_range> ended;  // oldest first
+  };
+
+  explicit signal_ranges(signal_ranges* predecessor);
+  template <class Change>
+  void change(Change&& change);
+
+  const process_mark home_;
+  [[maybe_unused]] signal_ranges* const predecessor_;  // a parent's: out of use, never freed
+  std::mutex lock_;
+  std::size_t handlers_ = 0;
+  grace_period grace_;
+  std::unique_ptr<const table> current_;
+  std::atomic<const table*> table_{nullptr};
+};
+
+}  // namespace uffd::detail

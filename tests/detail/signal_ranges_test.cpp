@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT
+#include "detail/signal_ranges.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+
+#include "support/forked.hpp"
+#include "support/refusal.hpp"
+
+namespace uffd::detail {
+namespace {
+
+const std::size_t page = page_size();
+
+class signal_ranges_of_a_process : public testing::Test {
+ protected:
+  // Who serves there.
+  const void* client_at(std::uintptr_t number) {
+    const void* client = nullptr;
+    const bool found = ranges_.find(
+        number * page, [&](const range_table::entry& piece) { client = piece.client; });
+    return found ? client : nullptr;
+  }
+
+  signal_ranges& ranges_ = signal_ranges::here();
+};
+
+TEST_F(signal_ranges_of_a_process, are_found_by_address) {
+  served_range first;
+  first.info.range = {10 * page, 2 * page};
+  served_range second;
+  second.info.range = {12 * page, page};
+  ranges_.add(first);
+  ranges_.add(second);
+  EXPECT_EQ(client_at(9), nullptr);
+  EXPECT_EQ(client_at(10), &first);
+  EXPECT_EQ(client_at(11), &first);
+  EXPECT_EQ(client_at(12), &second);
+  EXPECT_EQ(client_at(13), nullptr);
+  ranges_.remove(first);
+  EXPECT_EQ(client_at(10), nullptr);
+  EXPECT_EQ(client_at(12), &second);
+  ranges_.remove(second);
+}
+
+TEST_F(signal_ranges_of_a_process, may_not_overlap) {
+  served_range first;
+  first.info.range = {10 * page, 2 * page};
+  served_range second;
+  second.info.range = {11 * page, 2 * page};
+  ranges_.add(first);
+  EXPECT_EQ(test::thrown([&] { ranges_.add(second); }), EEXIST);
+  ranges_.remove(first);
+  ranges_.add(second);
+  EXPECT_EQ(client_at(11), &second);
+  ranges_.remove(second);
+}
+
+TEST_F(signal_ranges_of_a_process, are_remembered_for_a_while_until_others_take_their_place) {
+  served_range range;
+  range.info.range = {20 * page, 2 * page};
+  EXPECT_FALSE(ranges_.has_ended(20 * page));
+  ranges_.add(range);
+  EXPECT_FALSE(ranges_.has_ended(20 * page));
+  ranges_.remove(range);
+  EXPECT_TRUE(ranges_.has_ended(21 * page));
+  EXPECT_FALSE(ranges_.has_ended(22 * page));
+  served_range next;
+  next.info.range = {21 * page, 2 * page};
+  ranges_.add(next);
+  EXPECT_FALSE(ranges_.has_ended(20 * page));
+  ranges_.remove(next);
+  EXPECT_TRUE(ranges_.has_ended(22 * page));
+  for (std::uintptr_t i = 0; i < 100; ++i) {
+    served_range other;
+    other.info.range = {(100 + i) * page, page};
+    ranges_.add(other);
+    ranges_.remove(other);
+  }
+  EXPECT_FALSE(ranges_.has_ended(22 * page));
+  EXPECT_TRUE(ranges_.has_ended(199 * page));
+}
+
+TEST_F(signal_ranges_of_a_process, are_not_its_childrens) {
+  served_range range;
+  range.info.range = {30 * page, page};
+  ranges_.add(range);
+  EXPECT_EQ(signal_ranges::if_any(), &ranges_);
+  EXPECT_EQ(test::in_child([&] {
+              if (signal_ranges::if_any() != nullptr) return 1;
+              auto& own = signal_ranges::here();
+              if (&own == &ranges_ || signal_ranges::if_any() != &own) return 2;
+              return own.find(30 * page, [](const range_table::entry&) {}) ? 3 : 0;
+            }),
+            test::exits_with(0));
+  ranges_.remove(range);
+}
+
+TEST_F(signal_ranges_of_a_process, count_handlers_from_the_first_to_the_last) {
+  int firsts = 0;
+  int lasts = 0;
+  for (int i = 0; i < 2; ++i) {
+    ranges_.add_handler([&] { ++firsts; });
+    ranges_.add_handler([&] { ++firsts; });
+    ranges_.remove_handler([&] { ++lasts; });
+    EXPECT_EQ(lasts, i);
+    ranges_.remove_handler([&] { ++lasts; });
+  }
+  EXPECT_EQ(firsts, 2);
+  EXPECT_EQ(lasts, 2);
+}
+
+}  // namespace
+}  // namespace uffd::detail
