@@ -146,6 +146,14 @@ TEST_F(allocation, is_not_needed_to_try_again) {
   EXPECT_GE(handler.statistics().retried, 2U * rounds * 16U);
 }
 
+TEST_F(allocation, is_not_needed_to_serve_faults_in_their_threads) {
+  sigbus_handler handler(async_signal_safe, [](fault& fault) noexcept {
+    return fault.copy_buffer(fault.buffer().size());
+  });
+  const auto memory = handler.serve(mapping::anonymous(pages * page_size()));
+  EXPECT_EQ(allocations_of(memory.bytes()), 0);
+}
+
 // The events themselves may: their effect on tables, and what callbacks hear.
 TEST_F(allocation, is_not_needed_to_serve_faults_between_events) {
   UFFDPP_REQUIRE(test::kernel_has(feature::event_remove));

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT
+// Our action for SIGBUS among others that come and go. In forked children, for the action is the
+// whole process's.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <optional>
+#include <system_error>
+
+#include "support/forked.hpp"
+#include "support/refusal.hpp"
+#include "support/serving_in_thread.hpp"
+#include "support/sigbus_actions.hpp"
+#include "support/sight.hpp"
+#include "uffd/mapping.hpp"
+#include "uffd/sigbus_handler.hpp"
+
+namespace uffd {
+namespace {
+
+using test::exits_with;
+using test::hear_number;
+using test::in_child;
+using test::is_action;
+using test::last;
+using test::set_action;
+
+resolution refuse(fault&) noexcept { return std::errc::io_error; }
+
+TEST(sigbus_action, is_back_after_the_last_handler) {
+  EXPECT_EQ(in_child([] {
+              set_action(hear_number);
+              std::optional<sigbus_handler> first(std::in_place, async_signal_safe, refuse);
+              std::optional<sigbus_handler> second(std::in_place, async_signal_safe, refuse);
+              auto region = second->serve(mapping::anonymous(page_size()));
+              first.reset();
+              if (is_action(hear_number)) return 1;
+              second.reset();
+              return is_action(hear_number) ? 0 : 2;
+            }),
+            exits_with(0));
+}
+
+// Whoever came after us keeps the signal, and may still hand on to us what was never ours.
+struct sigaction before_it {};
+int handed_on = 0;
+void hand_on(int number, siginfo_t* info, void* context) {
+  ++handed_on;
+  before_it.sa_sigaction(number, info, context);
+}
+void install_over() {
+  struct sigaction action {};
+  action.sa_sigaction = hand_on;
+  action.sa_flags = SA_SIGINFO | SA_NODEFER;
+  ::sigaction(SIGBUS, &action, &before_it);
+}
+
+TEST(sigbus_action, is_found_through_one_that_came_later_and_hands_on) {
+  EXPECT_EQ(in_child([] {
+              set_action(hear_number);
+              {
+                test::serving_in_thread served(2, test::fill_by_offset());
+                install_over();
+                if (test::read_byte(served.at(1)) != std::byte{2} || handed_on != 1) return 1;
+                ::raise(SIGBUS);
+                if (last.signals != 1) return 2;
+              }
+              ::raise(SIGBUS);
+              return last.signals == 2 && handed_on == 3 ? 0 : 3;
+            }),
+            exits_with(0));
+}
+
+TEST(sigbus_action, is_found_through_those_that_came_between_our_own) {
+  EXPECT_EQ(in_child([] {
+              set_action(hear_number);
+              {
+                test::serving_in_thread served(1, test::fill_by_offset());
+                install_over();
+              }
+              {
+                test::serving_in_thread served(1, test::fill_by_offset());
+                if (test::read_byte(served.at(0)) != std::byte{1} || handed_on != 0) return 1;
+                ::raise(SIGBUS);
+                if (last.signals != 1 || handed_on != 1) return 2;
+              }
+              ::raise(SIGBUS);
+              return last.signals == 2 && handed_on == 2 ? 0 : 3;
+            }),
+            exits_with(0));
+}
+
+TEST(sigbus_action, may_be_left_too_often_for_us_to_be_put_before_it) {
+  EXPECT_EQ(in_child([] {
+              int number = 0;
+              for (int i = 0; i < 100 && number == 0; ++i)
+                number = test::thrown([] {
+                  const sigbus_handler handler(async_signal_safe, refuse);
+                  install_over();
+                });
+              return number == EBUSY ? 0 : 1;
+            }),
+            exits_with(0));
+}
+
+}  // namespace
+}  // namespace uffd
