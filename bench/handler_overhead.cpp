@@ -84,7 +84,8 @@ enum handler_kind : std::size_t {
   raw_again,
   library,
   library_own_handle,
-  raw_unpinned,  // this and the next with one handler per CPU only
+  threaded = library_own_handle,  // in its place where faults are served in their thread
+  raw_unpinned,                   // this and the next with one handler per CPU only
   raw_batched,
 };
 
@@ -135,6 +136,20 @@ scenario per_cpu(const settings& set, unsigned threads) {
   return result;
 }
 
+scenario in_thread(const settings& set) {
+  const int cpu = allowed_cpus().front();
+  const toucher_plan plan{1, cpu, set.faults};
+  const auto threaded = [where = one_on(cpu)](const faulting_memory& memory) {
+    return serve_by_library(memory, &where);
+  };
+  return {"in_thread",
+          "Faults served in the one faulting thread, pinned\n\n"
+          "`threaded` is a handler of the library on the same CPU.",
+          {make("raw C", plan, serve_in_thread_by_raw),
+           make("raw C again", plan, serve_in_thread_by_raw),
+           make("library", plan, serve_in_thread_by_library), make("threaded", plan, threaded)}};
+}
+
 // The raw loop with one message a read or with 16, whichever is better here.
 handler_kind best_raw(const scenario& in, double measurement::*value) {
   if (in.candidates.size() <= raw_batched) return raw_loop;
@@ -156,6 +171,9 @@ std::vector<threshold> thresholds(const scenario& in) {
   std::vector<threshold> asked;
   const auto p50 = &measurement::p50;
   const auto speed = &measurement::faults_per_second;
+  if (in.name == "in_thread")
+    return {compare(in, "library p50", p50, library, raw_loop, 1.10),
+            compare(in, "library p50", p50, library, threaded, 0.65)};
   for (const auto kind : {library, library_own_handle})
     asked.push_back(
         compare(in, in.candidates[kind].name + " p50", p50, kind, best_raw(in, p50), 1.03));
@@ -167,7 +185,8 @@ std::vector<threshold> thresholds(const scenario& in) {
 }
 
 void run(const settings& set) {
-  std::vector<scenario> all{pinned(set), unpinned(set), per_cpu(set, 1), per_cpu(set, 2)};
+  std::vector<scenario> all{pinned(set), unpinned(set), per_cpu(set, 1), per_cpu(set, 2),
+                            in_thread(set)};
   if (!set.only.empty())
     std::erase_if(all, [&](const scenario& each) { return each.name != set.only; });
   fmt::print(
@@ -195,7 +214,7 @@ constexpr std::string_view usage =
     "  --pairs N    measurements of each handler, in turns (9)\n"
     "  --faults N   faults in each, at least (16384)\n"
     "  --csv FILE   every measurement\n"
-    "  --only TABLE same_cpu, one_unpinned, per_cpu_1 or per_cpu_2\n";
+    "  --only TABLE same_cpu, one_unpinned, per_cpu_1, per_cpu_2 or in_thread\n";
 
 // Nothing if they are not understood.
 std::optional<settings> parse(std::span<char*> arguments) {

@@ -7,8 +7,10 @@
 
 #include "support/cpus.hpp"
 #include "support/raw_handler.h"
+#include "support/raw_signal.h"
 #include "uffd/fault.hpp"
 #include "uffd/fault_handler.hpp"
+#include "uffd/sigbus_handler.hpp"
 
 namespace uffd::bench {
 namespace {
@@ -18,7 +20,7 @@ struct resolver {
   std::size_t block;
   std::span<const std::byte> source;
 
-  resolution operator()(fault& raised) const {
+  resolution operator()(fault& raised) const noexcept {
     const page_range to = raised.block(block);
     switch (how) {
       case technique::copy:
@@ -114,6 +116,42 @@ class raw_server final : public server {
   raw_handler* handler_ = nullptr;
 };
 
+class in_thread_server final : public server {
+ public:
+  explicit in_thread_server(const faulting_memory& memory)
+      : handler_(async_signal_safe, resolver{memory.how(), memory.block(), memory.source()},
+                 {.open = {.required = memory.features()}}),
+        region_(handler_.serve(memory.range(),
+                               {.modes = memory.modes(), .page_size = memory.page_size()})) {}
+  ~in_thread_server() override { region_.complete(); }
+
+  const handle& on() const noexcept override { return handler_.on(); }
+
+ private:
+  sigbus_handler handler_;
+  served_region region_;
+};
+
+class raw_in_thread_server final : public server {
+ public:
+  explicit raw_in_thread_server(const faulting_memory& memory)
+      : on_(handle::open({.required = memory.features() | feature::sigbus})) {
+    on_.register_range(memory.range(), memory.modes());
+    const raw_signal_options options{.uffd = on_.fd(),
+                                     .base = memory.range().begin(),
+                                     .block = memory.block(),
+                                     .source = memory.source().data()};
+    if (raw_signal_start(&options) != 0)
+      throw std::system_error(errno, std::system_category(), "raw signal handler");
+  }
+  ~raw_in_thread_server() override { raw_signal_stop(); }
+
+  const handle& on() const noexcept override { return on_; }
+
+ private:
+  handle on_;
+};
+
 }  // namespace
 
 placement one_unpinned() { return {{any_cpu}}; }
@@ -128,6 +166,14 @@ std::unique_ptr<server> serve_by_library(const faulting_memory& memory, const pl
 std::unique_ptr<server> serve_by_raw(const faulting_memory& memory, const placement& where,
                                      std::size_t messages_per_read) {
   return std::make_unique<raw_server>(memory, where, messages_per_read);
+}
+
+std::unique_ptr<server> serve_in_thread_by_library(const faulting_memory& memory) {
+  return std::make_unique<in_thread_server>(memory);
+}
+
+std::unique_ptr<server> serve_in_thread_by_raw(const faulting_memory& memory) {
+  return std::make_unique<raw_in_thread_server>(memory);
 }
 
 }  // namespace uffd::bench

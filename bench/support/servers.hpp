@@ -45,5 +45,8 @@ std::unique_ptr<server> serve_by_library(const faulting_memory& memory, const pl
                                          opened_by who = opened_by::bench);
 std::unique_ptr<server> serve_by_raw(const faulting_memory& memory, const placement& where,
                                      std::size_t messages_per_read);
+// By copying, in the threads that fault. One hand-written one at a time.
+std::unique_ptr<server> serve_in_thread_by_library(const faulting_memory& memory);
+std::unique_ptr<server> serve_in_thread_by_raw(const faulting_memory& memory);
 
 }  // namespace uffd::bench
