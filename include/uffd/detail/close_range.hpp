@@ -2,7 +2,6 @@
 // Ends a registration so that nothing turns to zeroes unasked and nobody stays asleep.
 #pragma once
 
-#include <sched.h>
 #include <sys/mman.h>
 #include <time.h>
 
@@ -30,20 +29,25 @@ namespace uffd::detail {
 }
 
 // An unread event makes every ioctl answer EAGAIN until it is read; forking a large process lasts
-// too. Waits longer each time, five seconds in all.
+// too. Waits longer each time.
 class patience {
  public:
-  bool wait() noexcept { return wait(false); }
-  // `let_go`: an event was read just now. Whoever caused it may cause the next one a microsecond
-  // after it runs again, so that only who looks all the time finds the gap.
-  bool wait(bool let_go) noexcept {
+  // Our own memory can be protected instead, another process's can't.
+  explicit patience(const handle& on) noexcept : limit_(on.foreign() ? 60 : 5) {}
+  patience() noexcept = default;
+
+  // `let_go`: an event was read just now. Whoever caused it may cause the next one soon after it
+  // runs again, so that only who looks all the time, and lets it run, finds the gap.
+  bool wait(bool let_go = false) noexcept {
     const auto now = std::chrono::steady_clock::now();
-    if (!end_) end_ = now + limit;
+    if (!end_) end_ = now + limit_;
     if (now > *end_) return false;
-    if (let_go) short_looks_ = most_short_looks;
-    if (short_looks_ > 0) {
-      --short_looks_;
-      ::sched_yield();
+    if (let_go) {
+      tries_at_once_ = most_tries_at_once;
+      pause_ = shortest_pause;
+    }
+    if (tries_at_once_ > 0) {
+      --tries_at_once_;
       return true;
     }
     const timespec pause{0, pause_};
@@ -53,12 +57,13 @@ class patience {
   }
 
  private:
-  static constexpr std::chrono::seconds limit{5};
-  static constexpr int most_short_looks = 200;
+  static constexpr int most_tries_at_once = 100;
+  static constexpr long shortest_pause = 1'000;      // nanoseconds
   static constexpr long longest_pause = 10'000'000;  // nanoseconds
+  std::chrono::seconds limit_{5};
   std::optional<std::chrono::steady_clock::time_point> end_;
-  int short_looks_ = 0;
-  long pause_ = 50'000;
+  int tries_at_once_ = 0;
+  long pause_ = shortest_pause;
 };
 
 // Whoever closes what somebody else reads events of.
@@ -132,7 +137,7 @@ void close_missing(const handle& on, page_range range, const region_info& info, 
 template <class ReadEvents>
 void make_missing_inaccessible(const handle& on, const region_info& info,
                                ReadEvents& read_events) noexcept {
-  patience left;
+  patience left(on);
   int unmarked = 0;
   if (info.modes.has(register_mode::write_protect))
     // A marker would hide a missing page from the scan and from POISON.
