@@ -44,7 +44,8 @@ int main() {
     std::array<std::jthread, threads> readers;
     for (std::size_t reader = 0; reader < threads; ++reader)
       readers[reader] = std::jthread([&, reader] {
-        for (std::size_t i = reader; i < count; i += threads) right[reader] += cubes[i] == cube(i);
+        for (std::size_t i = reader; i < count; i += threads)
+          right[reader] += cubes[i] == cube(i) ? 1 : 0;
       });
   }
   const auto all_right = std::accumulate(right.begin(), right.end(), std::size_t{0});

@@ -31,12 +31,12 @@ buffer_pool::buffer_pool(std::size_t count, std::size_t bytes)
     entries_[i].memory = memory_.bytes().data() + i * bytes_;
     entries_[i].next = i + 1 < count ? &entries_[i + 1] : nullptr;
   }
-  first_.store(&entries_[0], std::memory_order_release);
+  first_.store(entries_.data(), std::memory_order_release);
 }
 
 buffer_pool::~buffer_pool() {
   if (home_.in_child()) return;
-  for (entry* each = first_; each != &entries_[0];) {
+  for (entry* each = first_; each != entries_.data();) {
     entry* const next = each->next;
     ::munmap(each, page_size() + bytes_);
     each = next;

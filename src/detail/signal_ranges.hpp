@@ -88,13 +88,13 @@ class signal_ranges {
   template <class Change>
   void change(Change&& change);
 
+  grace_period grace_;
+  std::atomic<const table*> table_{nullptr};
   const process_mark home_;
   [[maybe_unused]] signal_ranges* const predecessor_;  // a parent's: out of use, never freed
   std::mutex lock_;
   std::size_t handlers_ = 0;
-  grace_period grace_;
   std::unique_ptr<const table> current_;
-  std::atomic<const table*> table_{nullptr};
 };
 
 }  // namespace uffd::detail
