@@ -45,7 +45,7 @@ int main() {
     for (std::size_t reader = 0; reader < threads; ++reader)
       readers[reader] = std::jthread([&, reader] {
         for (std::size_t i = reader; i < count; i += threads)
-          right[reader] += cubes[i] == cube(i) ? 1 : 0;
+          if (cubes[i] == cube(i)) ++right[reader];
       });
   }
   const auto all_right = std::accumulate(right.begin(), right.end(), std::size_t{0});

@@ -143,6 +143,7 @@ TEST(sigbus_handler, refuses_to_serve_system_calls) {
 TEST(sigbus_handler, refuses_a_moved_from_handle_and_another_processs) {
   handle on = open_with(feature::sigbus);
   const handle taken = std::move(on);
+  // NOLINTNEXTLINE(bugprone-use-after-move): that it was moved is the point
   EXPECT_EQ(test::thrown([&] { sigbus_handler(std::move(on), async_signal_safe, zeropage); }),
             EBADF);
   handle given = open_with(feature::sigbus);
