@@ -58,9 +58,10 @@ class UFFDPP_EXPORT fault {
   /// Which address space: 0 is that of the handle, forked children count from 1.
   std::size_t space() const noexcept;
   /// True if the page was dropped since it was served (MADV_DONTNEED, MADV_FREE, MADV_REMOVE), also
-  /// in the process it was forked from. Known only with fault_handler_options::tracks_removals. Private
-  /// memory reads as zeroes then, whatever it was filled with first; for shared memory the kernel
-  /// doesn't tell MADV_REMOVE, which leaves zeroes, from MADV_DONTNEED, which leaves the content.
+  /// in the process it was forked from. Known only with fault_handler_options::tracks_removals.
+  /// Private memory reads as zeroes then, whatever it was filled with first; for shared memory the
+  /// kernel doesn't tell MADV_REMOVE, which leaves zeroes, from MADV_DONTNEED, which leaves the
+  /// content.
   bool was_removed() const noexcept { return was_removed_; }
   /// What the thread waits for.
   fault_kind kind() const noexcept { return pending_.event.kind(); }

@@ -46,9 +46,9 @@ struct fault_handler_options {
   /// Bytes of fault::buffer() for each thread, at least the largest page served; only what is used
   /// takes memory.
   std::size_t buffer_size = std::size_t{2} << 20;
-  /// Whether fault::was_removed() tells what was dropped; needs feature::event_remove, which is added
-  /// to `open`. Each drop of pages then copies the table of ranges, where every dropped stretch is a
-  /// piece of its own.
+  /// Whether fault::was_removed() tells what was dropped; needs feature::event_remove, which is
+  /// added to `open`. Each drop of pages then copies the table of ranges, where every dropped
+  /// stretch is a piece of its own.
   bool tracks_removals = false;
   /// Stops the handler as fault_handler::request_stop() does.
   std::stop_token stop = {};
