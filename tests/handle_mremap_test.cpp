@@ -89,11 +89,14 @@ TEST(moved_huge_memory, that_is_mapped_several_times_keeps_its_content) {
     EXPECT_EQ(look(to + offset), shows(static_cast<int>(i) + 1));
     EXPECT_EQ(look(third.range().begin() + offset), shows(static_cast<int>(i) + 1));
   }
-  EXPECT_EQ(::mremap(reinterpret_cast<void*>(from.begin()), from.size(), from.size(),
-                     MREMAP_MAYMOVE | MREMAP_FIXED, first.bytes().data()),
+  void* const place = reinterpret_cast<void*>(from.begin());
+  ASSERT_EQ(::munmap(place, from.size()), 0);
+  EXPECT_EQ(::mremap(place, from.size(), from.size(), MREMAP_MAYMOVE | MREMAP_FIXED,
+                     first.bytes().data()),
             MAP_FAILED)
       << "nothing is there to be moved";
   EXPECT_EQ(errno, EFAULT);
+  test::unmap(from);
 }
 
 // Five mappings of a page, with something inaccessible behind each; a place for all of it.

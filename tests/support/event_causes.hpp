@@ -24,11 +24,15 @@ inline void unmap(page_range range) {
             place);
 }
 
-// What was mapped at `to` is replaced.
+// What was mapped at `to` is replaced; nothing accessible is left where the memory was, but no gap
+// either.
 inline void move_memory(page_range from, std::uintptr_t to, int flags = 0) {
-  EXPECT_EQ(::mremap(reinterpret_cast<void*>(from.begin()), from.size(), from.size(),
-                     MREMAP_MAYMOVE | MREMAP_FIXED | flags, reinterpret_cast<void*>(to)),
+  void* const place = reinterpret_cast<void*>(from.begin());
+  EXPECT_EQ(::mremap(place, from.size(), from.size(), MREMAP_MAYMOVE | MREMAP_FIXED | flags,
+                     reinterpret_cast<void*>(to)),
             reinterpret_cast<void*>(to));
+  if ((flags & MREMAP_DONTUNMAP) == 0)
+    ::mmap(place, from.size(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 }
 // The same without a gap where the memory was (Linux 5.7).
 inline void move_memory_and_keep_place(page_range from, std::uintptr_t to) {
