@@ -25,7 +25,7 @@ namespace uffd {
 namespace {
 
 resolution zeropage(fault& raised) noexcept { return raised.zeropage(); }
-resolution may_throw(fault& raised) { return raised.zeropage(); }
+using may_throw = resolution(fault&);
 struct hears_forks {
   resolution on_page_fault(fault& raised) noexcept { return raised.zeropage(); }
   void on_fork(const fork_event&) noexcept {}
@@ -35,7 +35,7 @@ static_assert(!std::is_copy_constructible_v<sigbus_handler>);
 static_assert(std::is_nothrow_move_constructible_v<sigbus_handler>);
 static_assert(signal_callback<decltype(zeropage)&>);
 static_assert(signal_callback<test::fill_by_offset>);
-static_assert(!signal_callback<decltype(may_throw)&>);
+static_assert(!signal_callback<may_throw&>);
 static_assert(!signal_callback<test::fill_by_offset&>, "an lvalue would be copied silently");
 static_assert(!signal_callback<hears_forks>, "nobody would read its events");
 
