@@ -20,6 +20,7 @@
 #include "support/held_child.hpp"
 #include "support/memory.hpp"
 #include "support/refusal.hpp"
+#include "support/registered.hpp"
 #include "support/requires.hpp"
 #include "support/serving.hpp"
 #include "support/sight.hpp"
@@ -32,16 +33,6 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr std::size_t pages = 8;
-
-handed_over registered(const test::memory& memory, flags<feature> features = {}) {
-  auto on = handle::open({.required = features});
-  region_info info;
-  info.range = memory.range();
-  info.page_size = memory.page_size();
-  info.modes = register_mode::missing;
-  info.ioctls = on.register_range(info.range, info.modes);
-  return handed_over(std::move(on), {info});
-}
 
 fault_handler_options for_a_successor() {
   auto options = test::one_thread();
@@ -81,7 +72,7 @@ class handle_keeper_of_memory : public testing::TestWithParam<int> {
   void keep(handle_keeper_options options = {}) {
     if (options.pager_within == handle_keeper_options().pager_within)
       options.pager_within = test::patience;
-    keeper_.emplace(registered(memory_), name_.take(), std::move(options));
+    keeper_.emplace(test::registered(memory_), name_.take(), std::move(options));
   }
   test::sight look(std::size_t page) const { return *test::toucher(memory_.at(page)).saw(); }
 };
@@ -249,7 +240,7 @@ TEST_P(handle_keeper_of_memory, may_be_moved) {
   const pager serving(name_, test::fill_by_offset());
   EXPECT_EQ(look(0), test::shows(1));
   test::memory second(test::memory_kind::anonymous, 1);
-  other = handle_keeper(registered(second), test::listening_name(GetParam()).take());
+  other = handle_keeper(test::registered(second), test::listening_name(GetParam()).take());
   EXPECT_EQ(test::look(memory_.at(1)), test::takes_sigbus);
 }
 
@@ -264,7 +255,7 @@ TEST_P(handle_keeper_of_memory, leaks_no_descriptor) {
   const auto cycle = [&] {
     test::listening_name name(GetParam());
     const test::memory memory(test::memory_kind::anonymous, 1);
-    const handle_keeper keeper(registered(memory), name.take());
+    const handle_keeper keeper(test::registered(memory), name.take());
     for (int i = 0; i < 3; ++i) {
       const pager serving(name, test::fill_by_offset());
       EXPECT_EQ(test::toucher(memory.at(0)).saw(), test::shows(1));
@@ -280,8 +271,9 @@ TEST(handle_keeper, refuses_events) {
   UFFDPP_REQUIRE(test::kernel_has(feature::event_remove));
   const test::memory memory(test::memory_kind::anonymous, 1);
   test::listening_name name;
-  const auto refused = test::refusal_of(
-      [&] { const handle_keeper keeper(registered(memory, feature::event_remove), name.take()); });
+  const auto refused = test::refusal_of([&] {
+    const handle_keeper keeper(test::registered(memory, feature::event_remove), name.take());
+  });
   EXPECT_EQ(refused.number, EINVAL);
   EXPECT_TRUE(refused.names("event_remove"));
   EXPECT_EQ(test::look(memory.at(0)), test::takes_sigbus) << "what it was given is not closed";
@@ -289,10 +281,11 @@ TEST(handle_keeper, refuses_events) {
 
 TEST(handle_keeper, refuses_a_socket_that_does_not_listen) {
   const test::memory memory(test::memory_kind::anonymous, 1);
-  EXPECT_EQ(test::thrown([&] { const handle_keeper keeper(registered(memory), unique_fd(-1)); }),
-            EBADF);
+  EXPECT_EQ(
+      test::thrown([&] { const handle_keeper keeper(test::registered(memory), unique_fd(-1)); }),
+      EBADF);
   EXPECT_EQ(test::thrown([&] {
-              const handle_keeper keeper(registered(memory),
+              const handle_keeper keeper(test::registered(memory),
                                          unique_fd(::socket(AF_UNIX, SOCK_STREAM, 0)));
             }),
             EINVAL);

@@ -17,6 +17,7 @@
 #include "support/background.hpp"
 #include "support/held_child.hpp"
 #include "support/memory.hpp"
+#include "support/registered.hpp"
 #include "support/requires.hpp"
 #include "support/serving.hpp"
 #include "support/sight.hpp"
@@ -106,16 +107,6 @@ class readers {
   std::deque<test::background> threads_;
 };
 
-handed_over registered(const test::memory& memory) {
-  auto on = handle::open();
-  region_info info;
-  info.range = memory.range();
-  info.page_size = memory.page_size();
-  info.modes = register_mode::missing;
-  info.ioctls = on.register_range(info.range, info.modes);
-  return handed_over(std::move(on), {info});
-}
-
 TEST(external_pager, killed_fifty_times_shows_no_wrong_byte_and_no_hang) {
   constexpr unsigned kills = 50;
   const test::memory shared(test::memory_kind::shared, 1);
@@ -129,7 +120,8 @@ TEST(external_pager, killed_fifty_times_shows_no_wrong_byte_and_no_hang) {
         [&, i] { return serve(name, 1 + i % 3, i % 2 == 1 ? unanswered : nullptr); });
 
   const test::memory memory(test::memory_kind::anonymous, pages);
-  const handle_keeper keeper(registered(memory), name.take(), {.pager_within = test::patience});
+  const handle_keeper keeper(test::registered(memory), name.take(),
+                             {.pager_within = test::patience});
   readers reading(memory);
   for (unsigned i = 0; i <= kills; ++i) {
     const auto goal = reading.pages_read() + (i == kills ? pages : 1 + i * 7 % 40);
