@@ -17,6 +17,7 @@
 #include "support/memory.hpp"
 #include "support/operations.hpp"
 #include "support/requires.hpp"
+#include "support/sanitizers.hpp"
 #include "support/serving.hpp"
 #include "support/sight.hpp"
 #include "support/toucher.hpp"
@@ -120,9 +121,7 @@ TEST_P(forked_children_of, may_be_killed_while_their_fault_is_being_served) {
 class forked_without_descriptors : public forked_children_of {
  protected:
   void SetUp() override {
-#if defined(__SANITIZE_THREAD__)
-    GTEST_SKIP() << "ThreadSanitizer stops all threads while one forks";
-#endif
+    if (test::thread_sanitizer) GTEST_SKIP() << "ThreadSanitizer stops all threads while one forks";
     forked_children_of::SetUp();
   }
   std::uint64_t unsuccessful_reads() { return served_.handler().statistics().empty_reads; }

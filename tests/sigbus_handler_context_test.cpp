@@ -20,6 +20,7 @@
 #include "support/forked.hpp"
 #include "support/memory.hpp"
 #include "support/requires.hpp"
+#include "support/sanitizers.hpp"
 #include "support/serving.hpp"
 #include "support/serving_in_thread.hpp"
 #include "support/sight.hpp"
@@ -128,9 +129,8 @@ TEST(fault_in_thread, has_a_buffer_of_its_own_even_when_all_are_taken) {
 }
 
 TEST(fault_in_thread, that_finds_no_buffer_and_no_memory_for_one_is_a_sigbus) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "a sanitizer has no limit on its addresses";
-#endif
+  if (test::address_sanitizer || test::thread_sanitizer)
+    GTEST_SKIP() << "a sanitizer has no limit on its addresses";
   EXPECT_EQ(test::in_child([] {
               std::uintptr_t other = 0;
               test::serving_in_thread served(test::memory_kind::anonymous, 2,

@@ -17,6 +17,7 @@
 #include "support/background.hpp"
 #include "support/forked.hpp"
 #include "support/refusal.hpp"
+#include "support/sanitizers.hpp"
 #include "support/sight.hpp"
 #include "uffd/page_range.hpp"
 
@@ -60,9 +61,8 @@ TEST(buffer_pool, makes_another_when_all_are_lent_and_keeps_it) {
 }
 
 TEST(buffer_pool, lends_none_where_memory_is_short) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "a sanitizer has no limit on its addresses";
-#endif
+  if (test::address_sanitizer || test::thread_sanitizer)
+    GTEST_SKIP() << "a sanitizer has no limit on its addresses";
   EXPECT_EQ(test::in_child([] {
               buffer_pool pool(1, std::size_t{64} << 20);
               const auto first = pool.borrow();

@@ -9,19 +9,9 @@
 #include <cstdlib>
 #include <string>
 
-#ifdef __has_feature
-#define UFFDPP_HAS_FEATURE(name) __has_feature(name)
-#else
-#define UFFDPP_HAS_FEATURE(name) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || UFFDPP_HAS_FEATURE(address_sanitizer)
-#define UFFDPP_SANITIZER_ALLOCATES 1
-#elif defined(__SANITIZE_THREAD__) || UFFDPP_HAS_FEATURE(thread_sanitizer)
-#define UFFDPP_SANITIZER_ALLOCATES 1
-#define UFFDPP_SANITIZER_CONCEALS_ALIGNED 1
-#endif
+#include "support/sanitizers.hpp"
 
-#ifdef UFFDPP_SANITIZER_ALLOCATES
+#if UFFDPP_ADDRESS_SANITIZER || UFFDPP_THREAD_SANITIZER
 // GCC installs no header for it.
 extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*on_malloc)(const volatile void*,
                                                                            std::size_t),
@@ -36,16 +26,12 @@ inline constinit std::atomic<long> allocations{0};
 }  // namespace detail
 
 // ThreadSanitizer tells nothing of aligned_alloc and posix_memalign.
-#ifdef UFFDPP_SANITIZER_CONCEALS_ALIGNED
-inline constexpr bool aligned_allocations_are_counted = false;
-#else
-inline constexpr bool aligned_allocations_are_counted = true;
-#endif
+inline constexpr bool aligned_allocations_are_counted = !thread_sanitizer;
 
 // So far. Zero forever where they can't be counted.
 inline long allocations() { return detail::allocations.load(); }
 
-#ifdef UFFDPP_SANITIZER_ALLOCATES
+#if UFFDPP_ADDRESS_SANITIZER || UFFDPP_THREAD_SANITIZER
 
 // A sanitizer is the allocator, and tells.
 inline const int allocations_are_told = __sanitizer_install_malloc_and_free_hooks(

@@ -37,33 +37,25 @@ inline fault_handler_options one_thread() {
   return options;
 }
 
-// Pages of a kind, all served by one handler object.
-class serving {
+// Pages of a kind, all served by one handler of its own, whatever its type.
+template <class Handler>
+class served_by {
  public:
-  template <class H>
-  serving(memory_kind kind, std::size_t pages, H&& callbacks,
-          flags<register_mode> modes = register_mode::missing,
-          fault_handler_options options = one_thread())
-      : memory_(kind, pages),
-        handler_(std::forward<H>(callbacks), adapted(std::move(options), kind, modes)),
-        region_(handler_.serve(memory_.range(), described(memory_, modes))) {}
-  // One thread, anonymous memory.
-  template <class H>
-  explicit serving(std::size_t pages, H&& callbacks)
-      : serving(memory_kind::anonymous, pages, std::forward<H>(callbacks)) {}
-
   const test::memory& memory() const { return memory_; }
   std::uintptr_t at(std::size_t page) const { return memory_.at(page); }
-  fault_handler& handler() { return handler_; }
+  Handler& handler() { return handler_; }
   served_region& region() { return region_; }
   void end_region() { region_ = {}; }
 
+ protected:
+  template <class... Arguments>
+  served_by(memory_kind kind, std::size_t pages, flags<register_mode> modes,
+            Arguments&&... of_handler)
+      : memory_(kind, pages),
+        handler_(std::forward<Arguments>(of_handler)...),
+        region_(handler_.serve(memory_.range(), described(memory_, modes))) {}
+
  private:
-  static fault_handler_options adapted(fault_handler_options options, memory_kind kind,
-                                       flags<register_mode> modes) {
-    options.open.required |= features_of(kind, modes);
-    return options;
-  }
   static serve_options described(const test::memory& memory, flags<register_mode> modes) {
     serve_options options;
     options.modes = modes;
@@ -72,8 +64,30 @@ class serving {
   }
 
   test::memory memory_;
-  fault_handler handler_;
+  Handler handler_;
   served_region region_;
+};
+
+// Pages of a kind, all served by one handler object.
+class serving : public served_by<fault_handler> {
+ public:
+  template <class H>
+  serving(memory_kind kind, std::size_t pages, H&& callbacks,
+          flags<register_mode> modes = register_mode::missing,
+          fault_handler_options options = one_thread())
+      : served_by(kind, pages, modes, std::forward<H>(callbacks),
+                  adapted(std::move(options), kind, modes)) {}
+  // One thread, anonymous memory.
+  template <class H>
+  explicit serving(std::size_t pages, H&& callbacks)
+      : serving(memory_kind::anonymous, pages, std::forward<H>(callbacks)) {}
+
+ private:
+  static fault_handler_options adapted(fault_handler_options options, memory_kind kind,
+                                       flags<register_mode> modes) {
+    options.open.required |= features_of(kind, modes);
+    return options;
+  }
 };
 
 // The error that a handler's join() rethrows after a stop; none if it rethrows nothing.

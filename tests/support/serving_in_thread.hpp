@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "support/memory.hpp"
+#include "support/sanitizers.hpp"
 #include "support/serving.hpp"
 #include "uffd/sigbus_handler.hpp"
 
@@ -19,25 +20,18 @@ namespace uffd::test {
 // Pages of a kind, all served by one callback.
 //   serving_in_thread served(kind, 4, [](fault& raised) noexcept { return fill(raised, 7); });
 //   EXPECT_EQ(look(served.at(0)), shows(7));
-class serving_in_thread {
+class serving_in_thread : public served_by<sigbus_handler> {
  public:
   template <class H>
   serving_in_thread(memory_kind kind, std::size_t pages, H&& callback,
                     flags<register_mode> modes = register_mode::missing,
                     sigbus_handler_options options = {})
-      : memory_(kind, pages),
-        handler_(async_signal_safe, std::forward<H>(callback), adapted(options, kind, modes)),
-        region_(handler_.serve(memory_.range(), described(memory_, modes))) {}
+      : served_by(kind, pages, modes, async_signal_safe, std::forward<H>(callback),
+                  adapted(options, kind, modes)) {}
   // Anonymous memory.
   template <class H>
   explicit serving_in_thread(std::size_t pages, H&& callback)
       : serving_in_thread(memory_kind::anonymous, pages, std::forward<H>(callback)) {}
-
-  const test::memory& memory() const { return memory_; }
-  std::uintptr_t at(std::size_t page) const { return memory_.at(page); }
-  sigbus_handler& handler() { return handler_; }
-  served_region& region() { return region_; }
-  void end_region() { region_ = {}; }
 
  private:
   static sigbus_handler_options adapted(sigbus_handler_options options, memory_kind kind,
@@ -46,16 +40,6 @@ class serving_in_thread {
     options.open.optional |= feature::poison | feature::move;
     return options;
   }
-  static serve_options described(const test::memory& memory, flags<register_mode> modes) {
-    serve_options options;
-    options.modes = modes;
-    options.page_size = memory.page_size();
-    return options;
-  }
-
-  test::memory memory_;
-  sigbus_handler handler_;
-  served_region region_;
 };
 
 // For callbacks: waits as a signal handler may. Whoever waits in vain is ended by the watchdog.
@@ -66,11 +50,7 @@ void spin_until(Condition condition) noexcept {
 
 // UFFDPP_REQUIRE(faults_in_callbacks());
 inline std::string faults_in_callbacks() {
-#if defined(__SANITIZE_THREAD__)
-  return "ThreadSanitizer blocks all signals in signal handlers";
-#else
-  return "";
-#endif
+  return thread_sanitizer ? "ThreadSanitizer blocks all signals in signal handlers" : "";
 }
 
 // The error that was kept of a fault that failed; none if nothing failed since.
