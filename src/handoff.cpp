@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "uffd/handoff.hpp"
 
-#include <poll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -9,92 +8,24 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <string>
 #include <utility>
 #include <vector>
 
-#include "detail/deadline.hpp"
+#include "detail/connection.hpp"
 #include "detail/handoff_message.hpp"
 #include "uffd/error.hpp"
 
 namespace uffd::handoff {
 namespace {
 
-[[noreturn]] void fail(int number, const char* call, const char* why) {
-  detail::throw_errno(number, std::string("handoff::") + call + ": " + why);
-}
+using detail::connection;
 
-// A connected socket, and until when its caller may wait.
-class connection {
- public:
-  connection(int socket, const char* call, std::chrono::milliseconds limit)
-      : socket_(socket), call_(call), deadline_(detail::deadline::after(limit)) {
-    if (option(SO_DOMAIN) != AF_UNIX) fail(EPROTOTYPE, call_, "not a Unix socket");
-    type_ = option(SO_TYPE);
-    if (type_ != SOCK_STREAM && type_ != SOCK_SEQPACKET)
-      fail(EPROTOTYPE, call_, "neither SOCK_STREAM nor SOCK_SEQPACKET");
-  }
-
-  bool is_stream() const noexcept { return type_ == SOCK_STREAM; }
-  const char* call() const noexcept { return call_; }
-
-  // Each does once what it can, waiting for that, and answers the bytes done.
-  std::size_t send(const msghdr& message) const {
-    return attempt(POLLOUT,
-                   [&] { return ::sendmsg(socket_, &message, MSG_DONTWAIT | MSG_NOSIGNAL); });
-  }
-  std::size_t receive(msghdr& message) const {
-    // The kernel changes it even where nothing was there.
-    const msghdr asked = message;
-    return attempt(POLLIN, [&] {
-      message = asked;
-      return ::recvmsg(socket_, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    });
-  }
-
- private:
-  int option(int name) const {
-    int value = 0;
-    socklen_t size = sizeof value;
-    if (::getsockopt(socket_, SOL_SOCKET, name, &value, &size) != 0)
-      fail(errno, call_, "asking for the kind of socket");
-    return value;
-  }
-
-  template <class Attempt>
-  std::size_t attempt(short event, Attempt&& try_once) const {
-    for (;;) {
-      const ssize_t done = try_once();
-      if (done >= 0) return static_cast<std::size_t>(done);
-      if (errno == EAGAIN)
-        wait(event);
-      else if (errno != EINTR)
-        give_up(errno);
-    }
-  }
-
-  void wait(short event) const {
-    pollfd entry{socket_, event, 0};
-    const int number = deadline_.wait({&entry, 1});
-    if (number == ETIMEDOUT) fail(number, call_, "the peer takes too long");
-    if (number != 0) give_up(number);
-  }
-
-  [[noreturn]] void give_up(int number) const {
-    // What recvmsg calls a stream that isn't connected.
-    if (number == EINVAL) number = ENOTCONN;
-    if (number == EMSGSIZE) fail(number, call_, "the socket's buffer is too small for one packet");
-    fail(number, call_, "the socket");
-  }
-
-  int socket_;
-  const char* call_;
-  int type_ = 0;
-  detail::deadline deadline_;
-};
+// The header counts bytes in 32 bits.
+constexpr std::size_t most_encoded_regions =
+    (std::size_t{1} << 32) / detail::handoff_region_size - 1;
 
 void refuse(const connection& by, const detail::handoff_problem& problem) {
-  if (problem) fail(problem.number, by.call(), problem.what);
+  if (problem) by.fail(problem.number, problem.what);
 }
 
 // --- sending ---
@@ -103,12 +34,10 @@ std::vector<std::byte> message_of(const connection& to, const handle& on,
                                   std::span<const region_info> regions, std::size_t children,
                                   const options& limits) {
   const auto& state = detail::handle_access::state(on);
-  if (!state) fail(EBADF, to.call(), "a moved-from handle");
-  if (state->refusal() != 0) fail(state->refusal(), to.call(), "in a forked child");
-  // Its header counts bytes in 32 bits.
-  constexpr std::size_t most = (std::size_t{1} << 32) / detail::handoff_region_size - 1;
-  if (regions.size() > std::min(limits.most_regions, most))
-    fail(EMSGSIZE, to.call(), "more than options::most_regions");
+  if (!state) to.fail(EBADF, "a moved-from handle");
+  if (state->refusal() != 0) to.fail(state->refusal(), "in a forked child");
+  if (regions.size() > std::min(limits.most_regions, most_encoded_regions))
+    to.fail(EMSGSIZE, "more than options::most_regions");
   refuse(to, detail::problem_of(regions));
   return detail::encode_handoff(
       {0, static_cast<std::uint32_t>(children), on.serves_kernel_faults(), on.features()}, regions);
@@ -165,10 +94,9 @@ class descriptors {
   std::size_t count() const noexcept { return count_; }
 
   unique_fd the_only_one(const connection& from) {
-    if (is_cut_off_ && count_ == 0)
-      fail(EMFILE, from.call(), "no room for a descriptor (RLIMIT_NOFILE)");
-    if (is_cut_off_ || count_ > 1) fail(EBADMSG, from.call(), "more than one descriptor came");
-    if (count_ == 0) fail(EBADMSG, from.call(), "no descriptor came");
+    if (is_cut_off_ && count_ == 0) from.fail(EMFILE, "no room for a descriptor (RLIMIT_NOFILE)");
+    if (is_cut_off_ || count_ > 1) from.fail(EBADMSG, "more than one descriptor came");
+    if (count_ == 0) from.fail(EBADMSG, "no descriptor came");
     return std::move(first_);
   }
 
@@ -193,28 +121,26 @@ some_bytes receive_some(const connection& from, std::span<std::byte> into, descr
   message.msg_controllen = control.size();
   const auto count = from.receive(message);
   with.take(message);
-  if (count == 0 && with.count() == 0)
-    fail(ECONNRESET, from.call(), "the peer closed the connection");
+  if (count == 0 && with.count() == 0) from.fail(ECONNRESET, "the peer closed the connection");
   return {count, (message.msg_flags & MSG_TRUNC) != 0};
 }
 
 void receive_all(const connection& from, std::span<std::byte> into, descriptors& with) {
   while (!into.empty()) {
     const auto some = receive_some(from, into, with);
-    if (some.count == 0) fail(ECONNRESET, from.call(), "the peer closed amid the message");
+    if (some.count == 0) from.fail(ECONNRESET, "the peer closed amid the message");
     into = into.subspan(some.count);
   }
 }
 
 detail::handoff_header header_of(const connection& from, std::span<const std::byte> bytes,
                                  const options& limits) {
-  if (bytes.size() < detail::handoff_header_size) fail(EBADMSG, from.call(), "it is cut off");
+  if (bytes.size() < detail::handoff_header_size) from.fail(EBADMSG, "it is cut off");
   detail::handoff_header header;
   refuse(from, detail::decode_handoff_header(bytes.first<detail::handoff_header_size>(), header));
-  if (header.regions > limits.most_regions)
-    fail(EMSGSIZE, from.call(), "more than options::most_regions");
+  if (header.regions > limits.most_regions) from.fail(EMSGSIZE, "more than options::most_regions");
   if (header.children > limits.most_children)
-    fail(EMSGSIZE, from.call(), "more than options::most_children");
+    from.fail(EMSGSIZE, "more than options::most_children");
   return header;
 }
 
@@ -238,11 +164,14 @@ message receive_from_stream(const connection& from, const options& limits) {
 
 message receive_packet(const connection& from, const options& limits) {
   message received;
-  std::vector<std::byte> packet(detail::handoff_size(limits.most_regions));
+  // One that is larger is cut off, and says by its header how many regions it has.
+  const auto most = detail::handoff_size(std::min(limits.most_regions, most_encoded_regions));
+  std::vector<std::byte> packet(
+      std::clamp(from.size_of_packet(), detail::handoff_header_size, most));
   const auto got = receive_some(from, packet, received.with);
   received.header = header_of(from, std::span(packet).first(got.count), limits);
   if (got.is_cut_off || got.count != detail::handoff_size(received.header.regions))
-    fail(EBADMSG, from.call(), "the packet has another size than it says");
+    from.fail(EBADMSG, "the packet has another size than it says");
   refuse(from, detail::decode_handoff_regions(
                    std::span(packet).first(got.count).subspan(detail::handoff_header_size),
                    received.regions));
@@ -272,12 +201,12 @@ void send(int socket, const handle& on, std::span<const region_info> regions,
 void send(int socket, const handed_over& served, const options& limits) {
   const connection to(socket, "send", limits.time_limit);
   if (served.children.size() > std::min<std::size_t>(limits.most_children, UINT32_MAX))
-    fail(EMSGSIZE, to.call(), "more than options::most_children");
+    to.fail(EMSGSIZE, "more than options::most_children");
   // All is refused before anything is sent.
   std::vector<std::vector<std::byte>> messages;
   messages.push_back(message_of(to, served.on, served.regions, served.children.size(), limits));
   for (const auto& child : served.children) {
-    if (!child.children.empty()) fail(EINVAL, to.call(), "a child has children of its own");
+    if (!child.children.empty()) to.fail(EINVAL, "a child has children of its own");
     messages.push_back(message_of(to, child.on, child.regions, 0, limits));
   }
   send_message(to, messages.front(), served.on.fd());
@@ -292,7 +221,7 @@ handed_over receive(int socket, const options& limits) {
   for (std::uint32_t i = 0; i < children; ++i) {
     std::uint32_t grandchildren = 0;
     all.children.push_back(receive_one(from, limits, grandchildren));
-    if (grandchildren != 0) fail(EBADMSG, from.call(), "a child has children of its own");
+    if (grandchildren != 0) from.fail(EBADMSG, "a child has children of its own");
   }
   return all;
 }
@@ -301,8 +230,9 @@ peer peer_of(int socket) {
   ucred found{};
   socklen_t size = sizeof found;
   if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &found, &size) != 0)
-    fail(errno, "peer_of", "SO_PEERCRED");
-  if (found.uid == static_cast<uid_t>(-1)) fail(ENOTCONN, "peer_of", "the socket");
+    detail::throw_errno(errno, "handoff::peer_of: SO_PEERCRED");
+  if (found.uid == static_cast<uid_t>(-1))
+    detail::throw_errno(ENOTCONN, "handoff::peer_of: the socket");
   constexpr int peer_pidfd = 77;  // SO_PEERPIDFD, Linux 6.5
   int pidfd = -1;
   size = sizeof pidfd;

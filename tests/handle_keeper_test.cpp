@@ -76,10 +76,7 @@ class handle_keeper_of_memory : public testing::TestWithParam<int> {
   }
   test::sight look(std::size_t page) const { return *test::toucher(memory_.at(page)).saw(); }
 };
-INSTANTIATE_TEST_SUITE_P(sockets, handle_keeper_of_memory,
-                         testing::Values(SOCK_STREAM, SOCK_SEQPACKET), [](const auto& type) {
-                           return type.param == SOCK_STREAM ? "stream" : "packets";
-                         });
+INSTANTIATE_TEST_SUITE_P(sockets, handle_keeper_of_memory, test::both_sockets, test::socket_name);
 
 TEST_P(handle_keeper_of_memory, lets_a_pager_serve) {
   keep();

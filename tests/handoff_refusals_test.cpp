@@ -63,10 +63,7 @@ class handoff_refuses : public testing::TestWithParam<int> {
   }
   bool is_stream() const { return GetParam() == SOCK_STREAM; }
 };
-INSTANTIATE_TEST_SUITE_P(sockets, handoff_refuses, testing::Values(SOCK_STREAM, SOCK_SEQPACKET),
-                         [](const auto& type) {
-                           return type.param == SOCK_STREAM ? "stream" : "packets";
-                         });
+INSTANTIATE_TEST_SUITE_P(sockets, handoff_refuses, test::both_sockets, test::socket_name);
 
 TEST_P(handoff_refuses, nothing_that_is_right) { EXPECT_EQ(refusal(message()), 0); }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What one process sends and another receives, and how long both wait.
+// What one process sends and another receives.
 #include "uffd/handoff.hpp"
 
 #include <gtest/gtest.h>
@@ -12,8 +12,8 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -21,37 +21,19 @@
 #include "support/background.hpp"
 #include "support/descriptors.hpp"
 #include "support/forked.hpp"
+#include "support/handing_over.hpp"
 #include "support/memory.hpp"
 #include "support/refusal.hpp"
 #include "support/requires.hpp"
 #include "support/serving.hpp"
 #include "support/sight.hpp"
-#include "support/sockets.hpp"
 #include "support/toucher.hpp"
-#include "uffd/region.hpp"
 
 namespace uffd {
 namespace {
 
-using namespace std::chrono_literals;
-
-constexpr std::size_t pages = 4;
-
-class handoff_over : public testing::TestWithParam<int> {
- protected:
-  const test::memory memory_{test::memory_kind::anonymous, pages};
-  handle on_ = handle::open();
-  region region_{on_, memory_.range(), register_mode::missing, page_size(), 0x7461};
-  test::socket_pair sockets_{GetParam()};
-
-  std::vector<region_info> regions() const { return {region_.info()}; }
-  void send() const { handoff::send(sockets_.one(), on_, regions()); }
-  handed_over receive() const { return handoff::receive(sockets_.other()); }
-};
-INSTANTIATE_TEST_SUITE_P(sockets, handoff_over, testing::Values(SOCK_STREAM, SOCK_SEQPACKET),
-                         [](const auto& type) {
-                           return type.param == SOCK_STREAM ? "stream" : "packets";
-                         });
+using handoff_over = test::handing_over;
+INSTANTIATE_TEST_SUITE_P(sockets, handoff_over, test::both_sockets, test::socket_name);
 
 TEST_P(handoff_over, gives_handle_features_and_regions) {
   send();
@@ -167,76 +149,6 @@ TEST_P(handoff_over, keeps_unknown_bits) {
   EXPECT_TRUE(receive().regions.front() == odd);
 }
 
-// A receiver that comes late, and a socket that doesn't wait by itself.
-TEST_P(handoff_over, waits_for_a_message) {
-  for (const int status : {0, O_NONBLOCK}) {
-    ASSERT_EQ(::fcntl(sockets_.other(), F_SETFL, status), 0);
-    std::optional<handed_over> received;
-    test::background receiver([&] { received.emplace(receive()); });
-    EXPECT_TRUE(receiver.blocks());
-    send();
-    ASSERT_TRUE(receiver.finishes());
-    EXPECT_EQ(received->regions.size(), 1U);
-  }
-}
-
-TEST_P(handoff_over, waits_though_signals_come) {
-  struct sigaction quiet {};
-  quiet.sa_handler = [](int) {};
-  struct sigaction former {};
-  ASSERT_EQ(::sigaction(SIGUSR1, &quiet, &former), 0);
-  std::optional<handed_over> received;
-  test::background receiver([&] { received.emplace(receive()); });
-  EXPECT_TRUE(receiver.blocks());
-  for (int i = 0; i < 20; ++i) ASSERT_EQ(::tgkill(::getpid(), receiver.thread_id(), SIGUSR1), 0);
-  EXPECT_TRUE(receiver.blocks());
-  send();
-  ASSERT_TRUE(receiver.finishes());
-  EXPECT_TRUE(received);
-  ::sigaction(SIGUSR1, &former, nullptr);
-}
-
-TEST_P(handoff_over, waits_no_longer_than_its_limit_for_a_message) {
-  EXPECT_EQ(test::thrown([&] {
-              static_cast<void>(handoff::receive(sockets_.other(), {.time_limit = 20ms}));
-            }),
-            ETIMEDOUT);
-}
-
-TEST_P(handoff_over, waits_no_longer_than_its_limit_for_room) {
-  test::fill_up(sockets_.one());
-  EXPECT_EQ(
-      test::thrown([&] { handoff::send(sockets_.one(), on_, regions(), {.time_limit = 20ms}); }),
-      ETIMEDOUT);
-}
-
-TEST_P(handoff_over, takes_any_time_limit) {
-  handoff::send(sockets_.one(), on_, regions(), {.time_limit = 0ms});
-  static_cast<void>(handoff::receive(sockets_.other(), {.time_limit = -1ms}));
-  handoff::send(sockets_.one(), on_, regions(), {.time_limit = std::chrono::milliseconds::max()});
-  static_cast<void>(
-      handoff::receive(sockets_.other(), {.time_limit = std::chrono::milliseconds::max()}));
-}
-
-TEST_P(handoff_over, to_a_closed_socket_is_epipe_without_a_signal) {
-  sockets_.close_other();
-  EXPECT_EQ(test::thrown([&] { send(); }), EPIPE);
-}
-
-TEST_P(handoff_over, from_a_closed_socket_is_econnreset) {
-  sockets_.close_one();
-  EXPECT_EQ(test::thrown([&] { static_cast<void>(receive()); }), ECONNRESET);
-}
-
-TEST_P(handoff_over, from_one_that_closes_meanwhile_is_econnreset) {
-  int number = 0;
-  test::background receiver([&] { number = test::thrown([&] { static_cast<void>(receive()); }); });
-  EXPECT_TRUE(receiver.blocks());
-  sockets_.close_one();
-  ASSERT_TRUE(receiver.finishes());
-  EXPECT_EQ(number, ECONNRESET);
-}
-
 TEST_P(handoff_over, refuses_regions_that_no_kernel_has) {
   const auto refused = [&](auto change) {
     auto info = region_.info();
@@ -270,6 +182,11 @@ TEST_P(handoff_over, carries_as_many_regions_as_both_allow) {
   handoff::send(sockets_.one(), on_, many);
   ASSERT_TRUE(receiver.finishes());
   EXPECT_TRUE(received->regions == many);
+}
+
+TEST_P(handoff_over, takes_no_memory_for_regions_that_do_not_come) {
+  send();
+  EXPECT_EQ(handoff::receive(sockets_.other(), {.most_regions = SIZE_MAX}).regions, regions());
 }
 
 TEST_P(handoff_over, refuses_to_send_or_receive_more_regions_than_allowed) {

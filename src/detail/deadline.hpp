@@ -17,11 +17,11 @@ class deadline {
  public:
   using clock = std::chrono::steady_clock;
 
-  // However long that is.
+  // However long that is; now if it is negative.
   static deadline after(std::chrono::milliseconds limit) noexcept {
     const auto now = clock::now();
     const auto most = std::chrono::floor<std::chrono::milliseconds>(clock::time_point::max() - now);
-    return deadline(now + std::min(limit, most));
+    return deadline(now + std::clamp(limit, std::chrono::milliseconds::zero(), most));
   }
   static deadline never() noexcept { return deadline(clock::time_point::max()); }
 

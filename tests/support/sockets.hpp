@@ -3,6 +3,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@
 #include <cstring>
 #include <initializer_list>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -107,6 +109,13 @@ inline void fill_up(int socket) {
 
 inline bool is_close_on_exec(int descriptor) {
   return (::fcntl(descriptor, F_GETFD) & FD_CLOEXEC) != 0;
+}
+
+// INSTANTIATE_TEST_SUITE_P(sockets, ..., both_sockets, socket_name): for each type of socket that
+// a hand-off may go by.
+inline const auto both_sockets = testing::Values(SOCK_STREAM, SOCK_SEQPACKET);
+inline std::string socket_name(const testing::TestParamInfo<int>& type) {
+  return type.param == SOCK_STREAM ? "stream" : "packets";
 }
 
 }  // namespace uffd::test
