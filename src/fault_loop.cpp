@@ -81,8 +81,6 @@ void fault_loop::end() noexcept {
   if (!state_ || state_->engine->in_child()) return;
   if (std::exchange(state_->dispatching, true))
     detail::end_process("a fault_loop ended by one of its callbacks");
-  // An unread event would keep missing pages from being closed, and nobody else reads it.
-  if (detail::engine::has_events(on())) state_->worker.take_in();
   state_->engine->request_stop(state_->policy);
   // Closed before anything is served: no callback shall run for a fault that nobody dispatched.
   state_->engine->close_once();

@@ -40,8 +40,12 @@ class unserved_space {
       const auto batch = detail::read_messages(on_.fd(), messages_);
       if (batch.count == 0) return some;
       some = true;
-      for (const uapi::message& raw : std::span(messages_).first(batch.count))
-        follow(decode(raw, on_.features()));
+      try {
+        for (const uapi::message& raw : std::span(messages_).first(batch.count))
+          follow(decode(raw, on_.features()));
+      } catch (...) {
+        detail::end_process("out of memory while memory that nobody serves is closed");
+      }
     }
   }
 
@@ -91,7 +95,7 @@ void handed_over::close() noexcept {
     range_table pieces;
     for (region_info& region : regions) pieces.insert(region.range, &region, region.offset);
     unserved_space(on, std::move(pieces)).close();
-  } catch (const std::exception& error) {
+  } catch (const std::exception&) {
     // Regions that overlap, or no memory for a table: nothing moved can be followed then.
     for (const region_info& region : regions)
       detail::close_range(on, region, close_policy::inaccessible);

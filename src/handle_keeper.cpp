@@ -24,12 +24,9 @@
 namespace uffd {
 namespace {
 
-constexpr flags<feature> events =
-    feature::event_fork | feature::event_remap | feature::event_remove | feature::event_unmap;
-
 void check(const handed_over& served, int listener) {
   if (served.on.fd() < 0) detail::throw_errno(EBADF, "handle_keeper: a moved-from handle");
-  if (const auto unheard = served.on.features() & events; !unheard.empty())
+  if (const auto unheard = served.on.features() & event_features; !unheard.empty())
     detail::throw_errno(EINVAL, "handle_keeper: the handle has " + to_string(unheard) +
                                     ": what a pager heard would die with it");
   int listens = 0;

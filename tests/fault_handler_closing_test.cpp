@@ -7,8 +7,10 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <deque>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "support/awaited.hpp"
@@ -33,30 +35,33 @@ auto with_removals() {
   return overloaded{test::fill_by_offset(), [](const remove_event&) {}};
 }
 
-// A child that drops a page again and again until it is killed or its parent is gone. It does
-// something else in between: where parent and child share one CPU, nobody gets to run in a gap of a
-// microsecond.
-auto dropping(page_range page) {
-  return [page, parent = ::getpid()] {
-    while (::getppid() == parent) {
-      test::drop(page);
-      for (int i = 0; i < 1000; ++i) static_cast<void>(::getppid());
-    }
-  };
-}
-
-class followed_child_that_drops_memory : public testing::TestWithParam<unsigned> {
+// By the number of threads, and whether the child does something else in between.
+class followed_child_that_drops_memory : public testing::TestWithParam<std::tuple<unsigned, bool>> {
  protected:
   void SetUp() override { UFFDPP_REQUIRE(test::fork_events()); }
   static fault_handler_options threads() {
     fault_handler_options options;
-    options.threads = GetParam();
+    options.threads = std::get<0>(GetParam());
     return options;
+  }
+  // Again and again until it is killed or its parent is gone.
+  static auto dropping(page_range page) {
+    return [page, pauses = std::get<1>(GetParam()), parent = ::getpid()] {
+      while (::getppid() == parent) {
+        test::drop(page);
+        for (int i = 0; pauses && i < 1000; ++i) static_cast<void>(::getppid());
+      }
+    };
   }
 
   const test::memory memory_{test::memory_kind::anonymous, 4};
 };
-INSTANTIATE_TEST_SUITE_P(threads, followed_child_that_drops_memory, testing::Values(1U, 3U));
+INSTANTIATE_TEST_SUITE_P(threads, followed_child_that_drops_memory,
+                         testing::Combine(testing::Values(1U, 3U), testing::Bool()),
+                         [](const auto& made) {
+                           return std::to_string(std::get<0>(made.param)) +
+                                  (std::get<1>(made.param) ? "_now_and_then" : "_without_pause");
+                         });
 
 // Each drop is an event, and each unread event keeps pages from being poisoned.
 TEST_P(followed_child_that_drops_memory, all_the_time_lets_its_parent_stop) {
@@ -124,6 +129,65 @@ TEST_P(loop_with_a_child_whose_event_is_unread, may_end_its_range_first) {
   EXPECT_EQ(child_->process().wait(), test::dies_of(SIGBUS));
 }
 
+// Nobody reads the event before the range ends.
+class ended_range_of_a_loop : public testing::Test {
+ protected:
+  template <class Callbacks>
+  void serve(Callbacks&& callbacks) {
+    loop_.emplace(std::forward<Callbacks>(callbacks));
+    region_ = loop_->serve(memory_.range());
+  }
+
+  const test::memory memory_{test::memory_kind::anonymous, 2};
+  std::optional<fault_loop> loop_;
+  served_region region_;
+};
+
+TEST_F(ended_range_of_a_loop, that_was_moved_meanwhile_is_closed_where_it_is) {
+  serve(overloaded{test::fill_by_offset(), [](const remap_event&) {}});
+  const test::memory place(test::memory_kind::anonymous, 2);
+  test::background mover([&] {
+    EXPECT_NE(::mremap(memory_.bytes().data(), 2 * page_size(), 2 * page_size(),
+                       MREMAP_MAYMOVE | MREMAP_FIXED, place.bytes().data()),
+              MAP_FAILED);
+  });
+  ASSERT_TRUE(mover.waits_for_reader());
+  region_ = {};
+  EXPECT_TRUE(mover.finishes());
+  EXPECT_EQ(test::look(place.at(1)), test::takes_sigbus);
+}
+
+TEST_F(ended_range_of_a_loop, that_was_forked_meanwhile_is_closed_in_the_child_too) {
+  UFFDPP_REQUIRE(test::fork_events());
+  serve(test::fill_by_offset());
+  std::optional<test::held_child> child;
+  test::background forker(
+      [&] { child.emplace([&] { static_cast<void>(test::look(memory_.at(1))); }); });
+  ASSERT_TRUE(test::readable(loop_->fd()));  // and nothing may allocate: fork() has the locks
+  region_ = {};
+  EXPECT_TRUE(forker.finishes());
+  child->let_go();
+  EXPECT_EQ(child->process().wait(), test::dies_of(SIGBUS));
+}
+
+// Its end reads the events of all, and more faults than can wait.
+TEST_F(ended_range_of_a_loop, loses_no_fault_of_another) {
+  serve(with_removals());
+  constexpr std::size_t pages = 1300;
+  const test::memory other(test::memory_kind::anonymous, pages);
+  const auto other_region = loop_->serve(other.range());
+  std::deque<test::toucher> readers;
+  for (std::size_t page = 0; page < pages; ++page) readers.emplace_back(other.at(page));
+  ASSERT_TRUE(readers.back().waits());
+  test::background remover([&] { test::drop(memory_.page(0)); });
+  ASSERT_TRUE(remover.waits_for_reader());
+  region_ = {};
+  EXPECT_TRUE(remover.finishes());
+  while (test::readable(loop_->fd(), std::chrono::milliseconds(50))) loop_->dispatch();
+  for (std::size_t page = 0; page < pages; ++page)
+    EXPECT_EQ(readers[page].saw(), test::shows(test::byte_of(page)));
+}
+
 // What a fork under way brings back after a stop ends by the policy of the stop, not of the range.
 TEST(forks_against_a_stop, end_by_its_policy) {
   UFFDPP_REQUIRE(test::fork_events());
@@ -160,6 +224,24 @@ TEST(range_of_a_truncated_file, ends_while_a_child_has_it_too) {
   EXPECT_EQ(test::look(served.at(pages - 1)), test::takes_sigbus);
   child.let_go();
   EXPECT_EQ(child.process().wait(), test::dies_of(SIGBUS));
+}
+
+// Neither ended nor protected for good: there is a page again when the file grows.
+TEST(failing_page_of_a_truncated_file, is_a_sigbus_while_the_file_is_short) {
+  UFFDPP_REQUIRE(test::available(test::memory_kind::shared, 2));
+  const test::memory* memory = nullptr;
+  const auto set_size = [&](std::size_t pages) {
+    EXPECT_EQ(::ftruncate(memory->mapping().file(), static_cast<off_t>(pages * page_size())), 0);
+  };
+  bool cuts = true;
+  test::serving served(test::memory_kind::shared, 2, [&](fault& raised) {
+    if (std::exchange(cuts, false)) set_size(1);
+    return test::fill_by_offset()(raised);
+  });
+  memory = &served.memory();
+  EXPECT_EQ(test::toucher(served.at(1)).saw(), test::takes_sigbus);
+  set_size(2);
+  EXPECT_EQ(test::toucher(served.at(1)).saw(), test::shows(test::byte_of(1)));
 }
 
 // The failed page is gone by then, and what is there now is served by somebody else.

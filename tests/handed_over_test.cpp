@@ -109,6 +109,7 @@ TEST(abandoned, by_a_fault_loop_that_many_threads_wait_for_is_closed) {
 
 TEST(abandoned, by_a_fault_loop_whose_last_callback_dispatches_is_closed) {
   const test::memory memory(test::memory_kind::anonymous, 2);
+  const test::memory other(test::memory_kind::anonymous, 1);
   std::optional<fault_loop> loop;
   fault_loop* running = nullptr;
   bool heard = false;
@@ -120,8 +121,10 @@ TEST(abandoned, by_a_fault_loop_whose_last_callback_dispatches_is_closed) {
                for_a_successor());
   running = &*loop;
   const auto region = loop->serve(memory.range());
+  auto other_region = loop->serve(other.range());
   test::background remover([&] { test::drop(memory.page(0)); });
   EXPECT_TRUE(remover.waits_for_reader());
+  other_region = {};  // reads the event, which waits for its callback
   loop.reset();
   EXPECT_TRUE(remover.finishes());
   EXPECT_TRUE(heard);

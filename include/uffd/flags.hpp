@@ -220,6 +220,10 @@ inline constexpr auto flag_names<fault_flag> = std::to_array<flag_name<fault_fla
 std::string hexadecimal(std::uint64_t number);
 }  // namespace detail
 
+/// The features whose events the kernel sends: what causes one sleeps until its message is read.
+inline constexpr flags<feature> event_features =
+    feature::event_fork | feature::event_remap | feature::event_remove | feature::event_unmap;
+
 /// The set in words, `missing|write_protect|0x40`; unnamed bits as one number, the empty set as
 /// `none`.
 template <class E>

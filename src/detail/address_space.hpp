@@ -38,6 +38,8 @@ struct address_space : std::enable_shared_from_this<address_space> {
   bool lent = false;  // set before any worker runs: somebody else decides what becomes of it
   std::shared_ptr<const range_table> current;
   std::atomic<const range_table*> table{nullptr};
+  // Under the control lock: where faults were read that nobody will answer. To be woken.
+  std::optional<page_range> unanswered;
 };
 
 // One serve(): shared by the tables of all address spaces, its served_region and deferred faults.

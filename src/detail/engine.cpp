@@ -2,6 +2,7 @@
 #include "engine.hpp"
 
 #include <sys/epoll.h>
+#include <sys/mman.h>
 
 #include <cerrno>
 #include <string>
@@ -12,13 +13,9 @@
 namespace uffd::detail {
 namespace {
 
-constexpr flags<feature> touching_events =
-    feature::event_remap | feature::event_remove | feature::event_unmap;
-constexpr flags<feature> all_events = touching_events | feature::event_fork;
-
-// Events of one process wait for each other far below this; standing here means nobody handles
-// them.
-constexpr std::size_t event_capacity = 4096;
+// Only while a range is closed there can be as many: then nobody handles them, and whoever drops
+// memory in a loop is heard until there is a gap between two events.
+constexpr std::size_t event_capacity = std::size_t{1} << 18;
 constexpr std::size_t waiting_capacity = 1024;
 
 }  // namespace
@@ -28,19 +25,20 @@ engine::engine(handle on, callbacks client, const fault_handler_options& options
     : home_(process_mark::here()),
       client_(std::move(client)),
       has_events_(has_events(on)),
-      is_gated_(on.features().has_any(touching_events)),
+      is_gated_(on.features().has_any(event_features - feature::event_fork)),
       follows_forks_(on.features().has(feature::event_fork)),
       tracks_removals_(options.tracks_removals),
       buffer_size_(options.buffer_size),
       own_(std::make_shared<address_space>(std::move(on), 0)),
       epochs_(readers),
-      events_(event_capacity + (readers + 1) * message_reader::capacity),
+      events_(event_capacity),
       waiting_(waiting_capacity),
       policy_(options.on_stop) {
   check_features(options);
   if (!has_events_) return;
   probe_ = mapping::anonymous(page_size());
-  probe_->keep_from_children();
+  const auto probe = probe_->bytes();
+  if (::mprotect(probe.data(), probe.size(), PROT_NONE) != 0) throw_errno(errno, "mprotect");
   if (!follows_forks_) return;
   children_poll_.reset(::epoll_create1(EPOLL_CLOEXEC));
   if (!children_poll_) throw_errno(errno, "epoll_create1");
@@ -68,7 +66,7 @@ callbacks engine::default_client() const {
   return client_;
 }
 
-bool engine::has_events(const handle& on) noexcept { return on.features().has_any(all_events); }
+bool engine::has_events(const handle& on) noexcept { return on.features().has_any(event_features); }
 
 void engine::check_features(const fault_handler_options& options) const {
   const auto features = on().features();
@@ -79,7 +77,7 @@ void engine::check_features(const fault_handler_options& options) const {
   auto heard = client_.needed;
   if (tracks_removals_) heard |= feature::event_remove;
   if (options.forks == fork_policy::follow) heard |= feature::event_fork;
-  if (const auto unheard = (features & all_events) - heard; !unheard.empty())
+  if (const auto unheard = (features & event_features) - heard; !unheard.empty())
     throw_errno(EINVAL, "fault handler: no callback hears " + to_string(unheard) +
                             ", which the handle negotiated");
   if (tracks_removals_ && !features.has(feature::event_remove))

@@ -61,12 +61,13 @@ class engine final : public range_owner, public std::enable_shared_from_this<eng
   bool is_stopping() const noexcept { return stopping_.load(std::memory_order_relaxed); }
   bool is_closed() const noexcept { return closed_.load(std::memory_order_acquire); }
   void close_once() noexcept;
+  // Until the events of forks and moves that began before have been read, by this thread if nobody
+  // else does. Five seconds at most.
+  void wait_for_forks_under_way() noexcept;
   // When no worker runs any more: lets go of the handler objects, which may own what owns this.
   void release_clients() noexcept;
   // Descriptors written to when there is something to see besides messages.
   void add_nudge(int eventfd) { nudges_.push_back(eventfd); }
-  // Somebody reads events whatever callbacks do.
-  void expect_standby() noexcept { has_standby_ = true; }
   void nudge() const noexcept;
 
   // engine_ranges.cpp: ranges that come and go.
@@ -85,9 +86,6 @@ class engine final : public range_owner, public std::enable_shared_from_this<eng
   bool has_waiting() const noexcept { return waiting_.size() != 0; }
   std::int64_t next_retry() const noexcept { return waiting_.next_due(); }
   bool add_waiting(const pending_fault& pending, std::int64_t due, std::uint32_t attempts) noexcept;
-  // Reads once and serves nothing: events are queued, faults wait, and those without room until
-  // their range is closed. For whoever keeps workers from reading. False if nothing was there.
-  bool take_in(address_space& space) noexcept;
   // Runs an install unless an event touched `range` since the fault was dispatched; then wakes
   // `page`.
   template <class Operation>
@@ -118,8 +116,9 @@ class engine final : public range_owner, public std::enable_shared_from_this<eng
   bool has_idle_events() const noexcept { return !events_.empty() || has_applied_.load(); }
   // Whether a worker is at them, who looks again before it leaves off.
   bool attends_to_events() const noexcept { return attends_to_events_.load(); }
-  // How often a message was there and could not be taken.
+  // How often a message was there and could not be taken; whoever ends gives up after so many.
   std::size_t fruitless_reads() const noexcept { return fruitless_reads_.load(); }
+  static constexpr std::size_t most_fruitless_reads = 100;
   void handle_events(worker& by) noexcept;
   bool hands_over() const noexcept {
     return policy_.load(std::memory_order_relaxed) == stop_policy::hand_over;
@@ -143,10 +142,15 @@ class engine final : public range_owner, public std::enable_shared_from_this<eng
   void for_each_space(Each&& each) const;
   template <class PolicyOf>
   void close_in(address_space& space, const served_range& range, PolicyOf&& policy_of) noexcept;
+  // With the control lock held, which keeps workers from reading. Reads once and serves nothing:
+  // events are queued, and faults wait; those without room until wake_unanswered(). False if
+  // nothing was there.
+  bool take_in(address_space& space) noexcept;
+  void wake_unanswered(address_space& space) noexcept;
   void close_everywhere(served_range& range, close_policy policy) noexcept;
   void close_owned(served_range& range) noexcept;
   void wait_for_callbacks(const served_range& range) noexcept;
-  void wait_for_forks_under_way() const noexcept;
+  outcome state_of(const address_space& space) const noexcept;
 
   resolution call(served_range& range, fault& raised) noexcept;
   void settle(worker& by, const pending_fault& pending, fault& raised, resolution answer,
@@ -157,7 +161,14 @@ class engine final : public range_owner, public std::enable_shared_from_this<eng
   void fail_stranger(const pending_fault& pending) noexcept;
 
   std::span<const uapi::message> read_through_gate(address_space& space,
-                                                   std::span<uapi::message> buffer) noexcept;
+                                                   std::span<uapi::message> buffer) noexcept {
+    if (has_queued_events() && !await_room()) [[unlikely]]
+      return {};
+    return read_urgently(space, buffer);
+  }
+  // However many are queued.
+  std::span<const uapi::message> read_urgently(address_space& space,
+                                               std::span<uapi::message> buffer) noexcept;
   // Queues the events of a batch; the faults remain.
   std::span<const uapi::message> take_events_out(address_space& space,
                                                  std::span<uapi::message> messages) noexcept {
@@ -194,6 +205,9 @@ class engine final : public range_owner, public std::enable_shared_from_this<eng
   enum class reading : std::uint8_t { by_nobody, by_one, held_back };
   bool wait_to_read(reading before) noexcept;
   bool has_room() const noexcept;
+  // Events of one process wait for each other far below this; so many mean that nobody handles
+  // them.
+  static constexpr std::size_t most_events_waiting = 4096;
   bool await_room() noexcept;
   void report_unreadable(int number) noexcept;
   void queue_events(address_space& space, std::span<const uapi::message> events) noexcept;
@@ -223,7 +237,6 @@ class engine final : public range_owner, public std::enable_shared_from_this<eng
   const bool follows_forks_;
   const bool tracks_removals_;
   const std::size_t buffer_size_;
-  bool has_standby_ = false;
   std::atomic<reading> reading_{reading::by_nobody};  // without the gate
 
   std::shared_ptr<address_space> own_;
@@ -240,7 +253,7 @@ class engine final : public range_owner, public std::enable_shared_from_this<eng
   std::atomic<bool> has_applied_{false};
   std::atomic<bool> attends_to_events_{false};
   unique_fd children_poll_;
-  std::optional<mapping> probe_;  // a page that no child has
+  std::optional<mapping> probe_;  // a page that nobody can read
   std::atomic<std::size_t> children_{0};
   std::mutex event_order_;
 
@@ -295,6 +308,7 @@ void engine::close_in(address_space& space, const served_range& range,
                 range.complete.load() ? close_policy::leave_zero : policy_of(piece.range),
                 [&] { return take_in(space); });
   }
+  wake_unanswered(space);
 }
 
 template <class Operation>

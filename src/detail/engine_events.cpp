@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Reading messages, and what forks, moves and removals do.
+// What forks, moves and removals do, and their callbacks.
 #include <sys/epoll.h>
-#include <time.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <thread>
 #include <type_traits>
 #include <vector>
@@ -14,93 +12,6 @@
 #include "worker.hpp"
 
 namespace uffd::detail {
-
-std::span<const uapi::message> engine::read_through_gate(address_space& space,
-                                                         std::span<uapi::message> buffer) noexcept {
-  if (has_queued_events() && !await_room()) return {};
-  gate_.lock();
-  const auto batch = read_messages(space.descriptor_number, buffer);
-  const auto faults = take_events_out(space, buffer.first(batch.count));
-  gate_.unlock();
-  if (batch.number != 0) [[unlikely]]
-    report_unreadable(batch.number);
-  return faults;
-}
-
-[[gnu::cold]] std::span<const uapi::message> engine::sort_and_queue(
-    address_space& space, std::span<uapi::message> messages) noexcept {
-  events_first(messages);
-  const auto fault = std::find_if(messages.begin(), messages.end(), [](const uapi::message& raw) {
-    return raw.event == uapi::event::page_fault;
-  });
-  const auto events = static_cast<std::size_t>(fault - messages.begin());
-  queue_events(space, messages.first(events));
-  return messages.subspan(events);
-}
-
-// After any read but that of one fault: once its events are queued.
-std::span<const uapi::message> engine::let_others_read(address_space& space,
-                                                       std::span<uapi::message> buffer,
-                                                       ssize_t bytes) noexcept {
-  const auto batch = batch_of(bytes);
-  const auto faults = take_events_out(space, buffer.first(batch.count));
-  reading_.store(has_room() ? reading::by_nobody : reading::held_back, std::memory_order_release);
-  if (batch.number != 0) report_unreadable(batch.number);
-  return faults;
-}
-
-// For a batch of each reader, and of who closes a range: all may be about to read.
-bool engine::has_room() const noexcept {
-  return events_.has_room_for((epochs_.readers() + 1) * message_reader::capacity);
-}
-
-// Another one reads, which is short: whoever polls comes again if it is not. Or the queue was full.
-[[gnu::cold]] bool engine::wait_to_read(reading before) noexcept {
-  constexpr int most_tries = 200;
-  for (int tries = 0; before == reading::by_one; ++tries) {
-    if (tries == most_tries) return false;
-    before = reading_.exchange(reading::by_one, std::memory_order_acquire);
-  }
-  if (before == reading::by_nobody || has_room()) return true;
-  reading_.store(reading::held_back, std::memory_order_release);
-  static_cast<void>(await_room());
-  return false;
-}
-
-// With so many events read and not handled, whoever causes more waits for the callbacks.
-bool engine::await_room() noexcept {
-  if (has_room()) return true;
-  fruitless_reads_.fetch_add(1, std::memory_order_relaxed);
-  const timespec pause{0, 1'000'000};
-  ::nanosleep(&pause, nullptr);
-  return false;
-}
-
-// A full descriptor table (EMFILE) leaves a fork's event where it is: it may pass, and until then
-// there is no use in looking at once again. Allocates nothing: fork() has the allocator's locks.
-[[gnu::cold]] void engine::report_unreadable(int number) noexcept {
-  unreadable_.store(number, std::memory_order_relaxed);
-  fruitless_reads_.fetch_add(1, std::memory_order_relaxed);
-  const timespec pause{0, 1'000'000};
-  ::nanosleep(&pause, nullptr);
-}
-
-// Queued before they are recorded: who sees the new generation finds the event in the queue.
-void engine::queue_events(address_space& space, std::span<const uapi::message> events) noexcept {
-  for (const uapi::message& raw : events) {
-    if (!events_.push({space.shared_from_this(), raw}))
-      end_process("more events than can be queued, and no callback returns");
-    const event seen = decode(raw, space.features);
-    if (const auto* moved = std::get_if<remap_event>(&seen)) {
-      gate_.record(&space, moved->from);
-      gate_.record(&space, {moved->to, moved->from.size()});
-    } else if (const auto* removed = std::get_if<remove_event>(&seen)) {
-      gate_.record(&space, removed->range);
-    } else if (const auto* unmapped = std::get_if<unmap_event>(&seen)) {
-      gate_.record(&space, unmapped->range);
-    }
-  }
-}
 
 // Callbacks run in order and one at a time. Whoever finds another thread at it goes on without
 // waiting; the loop makes sure that no event queued meanwhile is left behind.
@@ -304,13 +215,11 @@ void engine::apply_fork(const queued_event& queued, const fork_event& forked) {
   applied_.push_back({queued, std::move(clients), std::move(child)});
 }
 
-// No message tells that a child is gone and none names its process, so it is asked: a CONTINUE that
-// can't apply (nothing of ours is inherited there) answers ESRCH once its memory is gone.
+// No message tells that a child is gone and none names its process, so it is asked.
 void engine::forget_dead_children() noexcept {
   const std::lock_guard lock(control_);
   std::erase_if(child_spaces_, [&](const std::shared_ptr<address_space>& child) {
-    const auto answer = child->on.continue_(probe_->range());
-    if (answer.error() != condition::target_gone) return false;
+    if (state_of(*child).error() != condition::target_gone) return false;
     ::epoll_ctl(children_poll_.get(), EPOLL_CTL_DEL, child->descriptor_number, nullptr);
     children_.fetch_sub(1, std::memory_order_release);
     epochs_.retire(child);

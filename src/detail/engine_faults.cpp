@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT
 // The way of a fault from its message to its answer.
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <optional>
 #include <system_error>
+#include <utility>
 
 #include "engine.hpp"
 #include "uffd/detail/close_range.hpp"
@@ -116,6 +119,19 @@ void engine::settle(worker& by, const pending_fault& pending, fault& raised, res
     static_cast<void>(pending.space->on.wake(raised.page()));
 }
 
+namespace {
+
+// A page that its file, truncated meanwhile, no longer has can't be poisoned; to whoever tries
+// again the kernel itself gives SIGBUS.
+resolution poison_or_let_fail(const handle& on, page_range page) noexcept {
+  const auto answer = resolve::poison(on, page, page.size());
+  if (answer.error() != std::errc::bad_address) return answer;
+  static_cast<void>(on.wake(page));
+  return resolution::resolved();
+}
+
+}  // namespace
+
 resolution engine::fail_closed(const handle& on, const page_fault& event, page_range page,
                                const region_info& region) noexcept {
   switch (event.kind()) {
@@ -128,7 +144,7 @@ resolution engine::fail_closed(const handle& on, const page_fault& event, page_r
       break;
   }
   if (region.ioctls.has(range_ioctl::poison)) {
-    const auto result = resolve::poison(on, page, region.page_size);
+    const auto result = poison_or_let_fail(on, page);
     if (result.kind() != resolution::state::failed) return result;
   }
   if (!protect_from_access(on, page, region.page_size))
@@ -159,15 +175,24 @@ bool engine::add_waiting(const pending_fault& pending, std::int64_t due,
 bool engine::take_in(address_space& space) noexcept {
   std::array<uapi::message, message_reader::capacity> messages{};
   const auto before = events_.unfinished();
-  const auto faults = read(space, messages);
+  const auto faults = is_gated_ ? read_urgently(space, messages) : read(space, messages);
   for (const uapi::message& raw : faults) {
     const auto fault = decode_fault(raw, space.features);
-    // One without room sleeps on: woken, it would be read here again and again.
-    static_cast<void>(waiting_.add({space.shared_from_this(), fault, 0, 0}));
+    if (waiting_.add({space.shared_from_this(), fault, 0, 0})) continue;
+    // Woken now, it would be read here again and again.
+    const auto page = page_at(fault.address, page_size());
+    const auto hull = space.unanswered.value_or(page);
+    space.unanswered =
+        range_between(std::min(hull.begin(), page.begin()), std::max(hull.end(), page.end()));
   }
   const bool some = !faults.empty() || events_.unfinished() != before;
   if (some) nudge();
   return some;
+}
+
+void engine::wake_unanswered(address_space& space) noexcept {
+  if (const auto hull = std::exchange(space.unanswered, std::nullopt))
+    static_cast<void>(space.on.wake(*hull));
 }
 
 void engine::retry_waiting(worker& by) noexcept {
@@ -180,6 +205,10 @@ void engine::retry_waiting(worker& by) noexcept {
 }
 
 void engine::wake_waiting() noexcept {
+  {
+    const std::lock_guard lock(control_);
+    for_each_space([&](address_space& space) { wake_unanswered(space); });
+  }
   while (const auto waiting = waiting_.take(INT64_MAX))
     static_cast<void>(waiting->space->on.wake(page_at(waiting->event.address, page_size())));
 }
@@ -221,7 +250,7 @@ resolution close_stranger(const handle& on, const page_fault& event) noexcept {
   // EINVAL says that its page is larger.
   constexpr std::size_t largest = std::size_t{1} << 30;
   for (std::size_t size = page.size(); size <= largest; size *= 2) {
-    const auto answer = resolve::poison(on, page_at(event.address, size), size);
+    const auto answer = poison_or_let_fail(on, page_at(event.address, size));
     if (answer.kind() != resolution::state::failed) return answer;
     if (answer.error() != std::errc::invalid_argument) break;
   }
@@ -233,8 +262,14 @@ resolution close_stranger(const handle& on, const page_fault& event) noexcept {
 
 }  // namespace
 
+// With the lock, so that its range doesn't come in this moment.
 void engine::fail_stranger(const pending_fault& pending) noexcept {
   const auto page = page_at(pending.event.address, page_size());
+  const std::unique_lock lock(control_, std::try_to_lock);
+  if (!lock || pending.space->current->find(pending.event.address) != nullptr) {
+    add_waiting(pending, monotonic_nanoseconds() + longest_delay, failing_stranger);
+    return;
+  }
   record_failure("a page fault outside every served range",
                  std::make_error_code(std::errc::bad_address), page, 0);
   const auto answer = close_stranger(pending.space->on, pending.event);

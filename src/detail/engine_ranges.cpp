@@ -4,13 +4,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <iterator>
 #include <string>
-#include <thread>
 
 #include "engine.hpp"
 #include "uffd/detail/close_range.hpp"
+#include "uffd/detail/syscall.hpp"
 #include "uffd/error.hpp"
 #include "worker.hpp"
 
@@ -135,7 +134,7 @@ void engine::wait_for_callbacks(const served_range& range) noexcept {
     }
     return range.guests.load(std::memory_order_seq_cst) != 0;
   };
-  while (busy()) std::this_thread::sleep_for(std::chrono::microseconds(20));
+  while (busy()) call_sleep(20'000);
 }
 
 // With the control lock held.
@@ -161,20 +160,30 @@ void engine::close_owned(served_range& range) noexcept {
   });
 }
 
-// Forks, and moves, that began before the end. A child that was copied then must find the range in
-// the table, where it is closed too. The probe is nowhere registered, but EAGAIN comes first.
-void engine::wait_for_forks_under_way() const noexcept {
-  if (!has_standby_ || !probe_) return;
-  const auto some = [&] {
-    const std::lock_guard lock(control_);
-    bool found = false;
-    for_each_space([&](const address_space& space) {
-      found = found || space.on.continue_(probe_->range()).error() == condition::retry;
-    });
-    return found;
-  };
+// A COPY that can't install anything, whatever another process has at that address: its source
+// can't be read. ESRCH once the memory is gone, EAGAIN while an event of it is under way.
+outcome engine::state_of(const address_space& space) const noexcept {
+  return space.on.copy(probe_->range().begin(), probe_->bytes());
+}
+
+// A child that was copied before the end must find the range in the table, where it is closed too.
+void engine::wait_for_forks_under_way() noexcept {
+  if (!probe_) return;
   patience left;
-  while (!is_closed() && some() && left.wait()) {
+  const auto fruitless = fruitless_reads();
+  while (fruitless_reads() - fruitless < most_fruitless_reads) {
+    bool some = false;
+    bool let_go = false;
+    {
+      const std::lock_guard lock(control_);
+      for_each_space([&](address_space& space) {
+        if (state_of(space).error() != condition::retry) return;
+        some = true;
+        let_go = take_in(space) || let_go;
+        wake_unanswered(space);
+      });
+    }
+    if (!some || !left.wait(let_go)) return;
   }
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Events between reading and handling, in the kernel's order: a ring allocated once.
+// Events between reading and handling, in the kernel's order: a ring mapped once, of which only as
+// much takes memory as was ever in use at a time.
 #pragma once
 
 #include <atomic>
@@ -8,10 +9,11 @@
 #include <mutex>
 #include <optional>
 #include <utility>
-#include <vector>
 
 #include "address_space.hpp"
 #include "uffd/detail/uapi.hpp"
+#include "uffd/mapping.hpp"
+#include "uffd/page_range.hpp"
 
 namespace uffd::detail {
 
@@ -22,21 +24,26 @@ struct queued_event {
 
 class event_queue {
  public:
-  explicit event_queue(std::size_t capacity) : ring_(capacity) {}
+  explicit event_queue(std::size_t capacity)
+      : capacity_(capacity),
+        memory_(mapping::anonymous(align_up(capacity * sizeof(queued_event), page_size()))),
+        ring_(reinterpret_cast<queued_event*>(memory_.bytes().data())) {}
+  event_queue(const event_queue&) = delete;
+  event_queue& operator=(const event_queue&) = delete;
+  ~event_queue() {
+    while (pop()) {
+    }
+  }
 
   // Events that were read and whose handling has not ended.
   std::size_t unfinished() const noexcept { return unfinished_.load(std::memory_order_seq_cst); }
 
-  // Whether so many can be pushed; those that were popped count until they are handled.
-  bool has_room_for(std::size_t events) const noexcept {
-    return unfinished() + events <= ring_.size();
-  }
-
   // False if the ring is full.
   bool push(queued_event event) noexcept {
     const std::lock_guard lock(mutex_);
-    if (count_ == ring_.size()) return false;
-    ring_[(first_ + count_++) % ring_.size()] = std::move(event);
+    if (count_ == capacity_) return false;
+    if (count_ == 0) first_ = 0;
+    std::construct_at(&ring_[(first_ + count_++) % capacity_], std::move(event));
     unfinished_.fetch_add(1, std::memory_order_seq_cst);
     return true;
   }
@@ -50,7 +57,8 @@ class event_queue {
     const std::lock_guard lock(mutex_);
     if (count_ == 0) return std::nullopt;
     std::optional<queued_event> event(std::move(ring_[first_]));
-    first_ = (first_ + 1) % ring_.size();
+    std::destroy_at(&ring_[first_]);
+    first_ = (first_ + 1) % capacity_;
     --count_;
     return event;
   }
@@ -60,7 +68,9 @@ class event_queue {
 
  private:
   mutable std::mutex mutex_;
-  std::vector<queued_event> ring_;
+  const std::size_t capacity_;
+  const mapping memory_;
+  queued_event* const ring_;
   std::size_t first_ = 0;
   std::size_t count_ = 0;
   std::atomic<std::size_t> unfinished_{0};

@@ -11,12 +11,6 @@
 #include "uffd/error.hpp"
 
 namespace uffd::detail {
-namespace {
-
-constexpr flags<feature> all_events =
-    feature::event_fork | feature::event_remap | feature::event_remove | feature::event_unmap;
-
-}  // namespace
 
 in_thread_server::in_thread_server(handle on, callbacks client,
                                    const sigbus_handler_options& options)
@@ -40,7 +34,7 @@ void in_thread_server::check_handle() const {
   if (on().fd() < 0) throw_errno(EBADF, "sigbus handler: a moved-from handle");
   if (!on().features().has(feature::sigbus))
     throw_errno(EINVAL, "sigbus handler: the handle lacks the feature sigbus");
-  if (const auto unheard = on().features() & all_events; !unheard.empty())
+  if (const auto unheard = on().features() & event_features; !unheard.empty())
     throw_errno(EINVAL, "sigbus handler: nobody would read " + to_string(unheard) +
                             ", which the handle negotiated");
   if (on().foreign())
@@ -63,7 +57,7 @@ void in_thread_server::open_range(served_range& range) const {
   try {
     range.info.ioctls = on().register_range(range.info.range, range.info.modes);
   } catch (...) {
-    signal_ranges::here().remove(range);
+    signal_ranges::here().withdraw(range);
     throw;
   }
   range.phase.store(served_range::state::open, std::memory_order_seq_cst);
@@ -88,7 +82,7 @@ served_region in_thread_server::serve(page_range where, std::optional<mapping> m
 namespace {
 
 void wait_for_guests(const served_range& range) noexcept {
-  while (range.guests.load(std::memory_order_acquire) != 0) pause_shortly();
+  while (range.guests.load(std::memory_order_seq_cst) != 0) pause_shortly();
 }
 
 }  // namespace

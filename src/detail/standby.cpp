@@ -28,7 +28,6 @@ standby::standby(engine& owner, std::size_t index)
       nudge_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       seen_turns_(index) {
   if (!nudge_) throw_errno(errno, "eventfd");
-  engine_.expect_standby();
 }
 
 void standby::run() noexcept {

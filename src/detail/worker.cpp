@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "worker.hpp"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -69,29 +70,22 @@ void worker::dispatch_once() noexcept {
   slot_of_this_thread = outer;
 }
 
-void worker::take_in() noexcept {
-  const auto fruitless = engine_.fruitless_reads();
-  for (auto ready = look_now(); ready.any() && engine_.fruitless_reads() == fruitless;
-       ready = look_now()) {
-    if (ready.own) engine_.take_in(engine_.own_space());
-    if (ready.children) for_each_ready_child([&](address_space& child) { engine_.take_in(child); });
-  }
-}
-
 worker::readiness worker::look_now() noexcept {
   const timespec at_once{0, 0};
   if (call_poll(entries_.data(), entries_.size(), &at_once) <= 0) return {false, false};
   return {entries_[0].revents == POLLIN, entries_[2].revents == POLLIN};
 }
 
-// Nothing is registered any more, so what can still be read are events that somebody waits for.
-// What can't be read for long (EMFILE) is released when the descriptor closes.
+// Nothing is registered any more, so what can still be read are events that somebody waits for; a
+// fork that is under way sends its own a moment later. What can't be read for long (EMFILE) is
+// released when the descriptor closes.
 [[gnu::cold, gnu::noinline]] void worker::finish() noexcept {
   const auto* const outer = std::exchange(slot_of_this_thread, &slot_);
-  constexpr std::size_t most_fruitless = 100;
   const auto fruitless = engine_.fruitless_reads();
-  for (auto ready = look_now(); ready.any() && !engine_.hands_over() &&
-                                engine_.fruitless_reads() - fruitless < most_fruitless;
+  if (!engine_.hands_over()) engine_.wait_for_forks_under_way();
+  for (auto ready = look_now();
+       ready.any() && !engine_.hands_over() &&
+       engine_.fruitless_reads() - fruitless < engine::most_fruitless_reads;
        ready = look_now())
     turn(ready);
   engine_.readers().enter(slot_);  // the standby shall see it if a callback gets stuck
@@ -116,7 +110,7 @@ std::int64_t worker::wait_limit() const noexcept {
 bool worker::turn_quietly() noexcept {
   if (!engine_.is_quiet()) [[unlikely]]
     return false;
-  if (!busy_polling_ && (call_poll(entries_.data(), 2) != 1 || entries_[0].revents == 0))
+  if (!busy_polling_ && (call_poll(entries_.data(), 2) != 1 || entries_[0].revents != POLLIN))
       [[unlikely]]
     return false;
   engine_.readers().enter(slot_);
@@ -139,7 +133,15 @@ bool worker::turn_quietly() noexcept {
 worker::readiness worker::look(nfds_t count, int ready) noexcept {
   if (ready <= 0) return {false, false};
   if (entries_[1].revents != 0) drain_counter(nudge_.get());
+  if ((entries_[0].revents & POLLERR) != 0) never_block(entries_[0].fd);
   return {entries_[0].revents != 0, count > 2 && entries_[2].revents != 0};
+}
+
+// The kernel's answer where O_NONBLOCK is off, and a read() without end would follow: another
+// process that has the same open file has changed it.
+[[gnu::cold]] void worker::never_block(int descriptor) noexcept {
+  const int status = ::fcntl(descriptor, F_GETFL);
+  if (status >= 0) ::fcntl(descriptor, F_SETFL, status | O_NONBLOCK);
 }
 
 void worker::turn(readiness ready) noexcept {
@@ -186,17 +188,16 @@ void worker::read(address_space& space) noexcept {
   return monotonic_nanoseconds();
 }
 
-template <class Each>
-void worker::for_each_ready_child(Each&& each) noexcept {
+void worker::read_children() noexcept {
   std::array<epoll_event, 16> ready{};
   const int count =
       ::epoll_wait(engine_.children_poll(), ready.data(), static_cast<int>(ready.size()), 0);
-  for (int i = 0; i < count; ++i)
-    each(*static_cast<address_space*>(ready[static_cast<std::size_t>(i)].data.ptr));
-}
-
-void worker::read_children() noexcept {
-  for_each_ready_child([&](address_space& child) { read(child); });
+  for (int i = 0; i < count; ++i) {
+    const epoll_event& one = ready[static_cast<std::size_t>(i)];
+    address_space& child = *static_cast<address_space*>(one.data.ptr);
+    if ((one.events & EPOLLERR) != 0) never_block(child.descriptor_number);
+    read(child);
+  }
 }
 
 }  // namespace uffd::detail

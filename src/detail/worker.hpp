@@ -42,8 +42,6 @@ class worker {
   void finish() noexcept;
   // Serves once what is there, without waiting.
   void dispatch_once() noexcept;
-  // Reads what is there and serves nothing: events are queued, faults wait.
-  void take_in() noexcept;
   // How long to wait at most before the next turn, in nanoseconds; negative: without end.
   std::int64_t wait_limit() const noexcept;
   // Readable when the engine has something to see besides messages.
@@ -69,13 +67,12 @@ class worker {
   bool turn_with_chores() noexcept;
   readiness look(nfds_t count, int ready) noexcept;
   readiness look_now() noexcept;
+  static void never_block(int descriptor) noexcept;
   void turn(readiness ready) noexcept;
   void do_chores(bool children_ready) noexcept;
   void sweep() noexcept;
   void read(address_space& space) noexcept;
   std::int64_t count_read(bool empty) noexcept;
-  template <class Each>
-  void for_each_ready_child(Each&& each) noexcept;
   void read_children() noexcept;
 
   engine& engine_;

@@ -3,17 +3,18 @@
 #pragma once
 
 #include <sys/mman.h>
-#include <time.h>
 
 #include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <optional>
 
 #include "uffd/detail/pagemap.hpp"
+#include "uffd/detail/syscall.hpp"
 #include "uffd/handle.hpp"
 #include "uffd/page_range.hpp"
 #include "uffd/region_info.hpp"
@@ -50,20 +51,19 @@ class patience {
       --tries_at_once_;
       return true;
     }
-    const timespec pause{0, pause_};
-    ::nanosleep(&pause, nullptr);
+    call_sleep(pause_);
     if (pause_ < longest_pause) pause_ *= 2;
     return true;
   }
 
  private:
   static constexpr int most_tries_at_once = 100;
-  static constexpr long shortest_pause = 1'000;      // nanoseconds
-  static constexpr long longest_pause = 10'000'000;  // nanoseconds
+  static constexpr std::int64_t shortest_pause = 1'000;      // nanoseconds
+  static constexpr std::int64_t longest_pause = 10'000'000;  // nanoseconds
   std::chrono::seconds limit_{5};
   std::optional<std::chrono::steady_clock::time_point> end_;
   int tries_at_once_ = 0;
-  long pause_ = shortest_pause;
+  std::int64_t pause_ = shortest_pause;
 };
 
 // Whoever closes what somebody else reads events of.

@@ -6,6 +6,7 @@
 
 #include <poll.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -55,6 +56,20 @@ inline int call_poll(pollfd* entries, nfds_t count, const timespec* timeout) noe
   if (result >= 0) [[likely]]
     return result;
   return errno == EINTR ? 0 : -errno;
+}
+
+// Sleeps so long, or until a signal. No cancellation point as nanosleep() is: ends of ranges and
+// signal handlers wait by it.
+inline void call_sleep(std::int64_t nanoseconds) noexcept {
+  const struct {
+    std::int64_t seconds;
+    std::int64_t nanoseconds;
+  } pause{nanoseconds / 1'000'000'000, nanoseconds % 1'000'000'000};
+#ifdef SYS_clock_nanosleep_time64
+  ::syscall(SYS_clock_nanosleep_time64, CLOCK_MONOTONIC, 0, &pause, nullptr);
+#else
+  ::syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &pause, nullptr);
+#endif
 }
 
 // An eventfd's or timerfd's counter is all that is written or read by these two.
