@@ -154,6 +154,26 @@ TEST_P(kind_in_thread_on_shared, minor_is_told_from_missing) {
   EXPECT_FALSE(test::kept_error(served.handler()));
 }
 
+// The page is gone again when it is looked for: then it is neither swapped out nor failed.
+TEST_P(kind_in_thread_on_shared, missing_is_asked_for_again_if_its_page_was_dropped_meanwhile) {
+  UFFDPP_REQUIRE(can(register_mode::missing | register_mode::minor));
+  const test::memory* memory = nullptr;
+  bool drops = true;
+  test::serving_in_thread served(
+      GetParam(), pages,
+      [&](fault& raised) noexcept {
+        if (raised.kind() == fault_kind::minor) return raised.continue_();
+        const auto answer = test::fill_by_offset()(raised);
+        if (std::exchange(drops, false))
+          ::madvise(memory->bytes().data(), memory->bytes().size(), MADV_REMOVE);
+        return answer;
+      },
+      register_mode::missing | register_mode::minor);
+  memory = &served.memory();
+  EXPECT_EQ(test::look(served.at(1)), test::shows(test::byte_of(1)));
+  EXPECT_FALSE(test::kept_error(served.handler()));
+}
+
 TEST_P(kind_in_thread_on_shared, all_three_are_told_apart) {
   const auto modes = register_mode::missing | register_mode::minor | register_mode::write_protect;
   UFFDPP_REQUIRE(can(modes));

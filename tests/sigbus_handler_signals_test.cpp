@@ -111,6 +111,35 @@ TEST(former_sigbus_action, that_ignores_does_not_ignore_what_an_access_raised) {
             dies_of(SIGBUS));
 }
 
+// Another thread may have filled it meanwhile; the process must not go on without our action.
+TEST(former_sigbus_action, by_default_ends_the_process_though_the_page_is_there_by_then) {
+  EXPECT_EQ(in_child([] {
+              test::serving_in_thread served(2, [](fault& raised) noexcept -> resolution {
+                static_cast<void>(raised.zeropage());
+                return std::errc::io_error;
+              });
+              test::read_byte(served.at(1));
+              return 0;
+            }),
+            dies_of(SIGBUS));
+}
+
+#if defined(__x86_64__)
+// An address that no pointer can have, through the register of the stack's frames.
+TEST(former_sigbus_action, that_ignores_does_not_ignore_what_has_no_address) {
+  EXPECT_EQ(in_child([] {
+              ::signal(SIGBUS, SIG_IGN);
+              test::serving_in_thread served(1, test::fill_by_offset());
+              asm volatile(
+                  "push %%rbp\n\tmovabs $0x8000000000000000, %%rbp\n\t"
+                  "mov 0(%%rbp), %%rax\n\tpop %%rbp" ::
+                      : "rax", "memory");
+              return 0;
+            }),
+            dies_of(SIGBUS));
+}
+#endif
+
 TEST(former_sigbus_action, gets_what_was_sent) {
   EXPECT_EQ(in_child([] {
               set_action(hear);

@@ -39,10 +39,12 @@ struct handle_keeper_options {
 /// A pager must not use the handle after it closed its connection, nor share the connection with a
 /// process that may outlive it (SOCK_CLOEXEC). One that ends in order stops its handler with
 /// stop_policy::hand_over; any other policy holds for the memory here. One that is alive and does
-/// not answer is not noticed: faults wait.
+/// not answer is not noticed: faults wait. Nor is one that dies each time it was sent the handle:
+/// the time begins anew with each, so count pagers() where that can happen.
 ///
 /// It has one thread. Member functions may be called from any thread. Its end closes the memory as
-/// above; in a forked child it does nothing.
+/// above; in a forked child it does nothing, but such a child holds the listening socket open, and
+/// the connection to a pager. One that was moved from may only be assigned to or end.
 class UFFDPP_EXPORT handle_keeper {
  public:
   /// Keeps what is registered on a handle; `listener` is a listening Unix socket, SOCK_STREAM or

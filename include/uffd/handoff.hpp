@@ -36,7 +36,8 @@
 /// socket. After an error the connection holds half a message: close it.
 ///
 /// Who receives a handle can read, write and stop the memory registered on it: send it to none but
-/// those trusted with that (uffd::handoff::peer_of).
+/// those trusted with that (uffd::handoff::peer_of). And both share one open file: whoever takes
+/// O_NONBLOCK off it can make the other's reads wait, though workers put it back when they see it.
 namespace uffd::handoff {
 
 /// Limits of one call.
@@ -51,9 +52,11 @@ struct options {
 
 /// Sends a copy of the handle's descriptor, its features and what is registered. The sender keeps
 /// its handle, and should: when the last copy closes, missing pages turn to zeroes. While a
-/// receiver serves, the sender must not read the handle. Throws also EINVAL for regions that no
-/// kernel would have registered, EBADF for a moved-from handle, EOWNERDEAD in a forked child, and
-/// EMSGSIZE where the socket's buffer is too small for so many regions in one packet.
+/// receiver serves, the sender must not read the handle. Children that the sender forks don't raise
+/// faults: they read zeroes where pages are missing, unless the memory is MADV_DONTFORK. Throws
+/// also EINVAL for regions that no kernel would have registered, EBADF for a moved-from handle,
+/// EOWNERDEAD in a forked child, and EMSGSIZE where the socket's buffer is too small for so many
+/// regions in one packet.
 UFFDPP_EXPORT void send(int socket, const handle& on, std::span<const region_info> regions,
                         const options& limits = {});
 /// The same for what a handler handed over, its children included. It stays the caller's: release()

@@ -111,6 +111,9 @@ struct sigbus_handler_options {
 /// (SIGSEGV); memory that was only lent is inherited, and reads as zeroes where pages are missing,
 /// so lend it with MADV_DONTFORK. A child may make handlers of its own.
 ///
+/// **Moves** are heard by nobody: memory that is moved while it is served (mremap(2)) is no longer
+/// registered where it is now, and reads as zeroes where pages are missing.
+///
 /// Set-up throws std::system_error. Member functions may be called from any thread, but not from a
 /// callback; one that was moved from may only be assigned to or end. Its end closes, as
 /// serve_options::on_end says, what it still serves. Linux 4.14.

@@ -27,6 +27,8 @@ buffer_pool::buffer_pool(std::size_t count, std::size_t bytes)
       memory_(mapping::anonymous(checked_total(count, bytes_))),
       entries_(count) {
   memory_.keep_from_children();
+  // One buffer in use must not take the memory of many. Refused by kernels without huge pages.
+  ::madvise(memory_.bytes().data(), memory_.bytes().size(), MADV_NOHUGEPAGE);
   for (std::size_t i = 0; i < count; ++i) {
     entries_[i].memory = memory_.bytes().data() + i * bytes_;
     entries_[i].next = i + 1 < count ? &entries_[i + 1] : nullptr;

@@ -3,20 +3,17 @@
 // variables: whoever replaced one waits until every reader that may have seen it has left.
 #pragma once
 
-#include <time.h>
-
 #include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 
+#include "uffd/detail/syscall.hpp"
+
 namespace uffd::detail {
 
-// For who waits for others to do a little more.
-inline void pause_shortly() noexcept {
-  const timespec pause{0, 20'000};
-  ::nanosleep(&pause, nullptr);
-}
+// For who waits for others to do a little more. Async-signal-safe.
+inline void pause_shortly() noexcept { call_sleep(20'000); }
 
 // Readers count themselves in one of two halves; who waits turns newcomers to the other half, so
 // that they don't prolong the waiting, until each half was empty once. A reader counts itself

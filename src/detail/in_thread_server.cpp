@@ -21,7 +21,7 @@ bool in_thread_server::serve_signal(const siginfo_t& info, const ucontext_t& con
   ranges->find(address, [&](const range_table::entry& found) { guest.emplace(found); });
   // Raised before the range ended, and handled after it: whoever made the page readable meanwhile
   // could not wake this thread.
-  if (!guest) return ranges->has_ended(address) && is_readable(address);
+  if (!guest) return ranges->is_late(address) && is_readable(address);
   auto& range = guest->range();
   if (range.phase.load(std::memory_order_seq_cst) == served_range::state::open) [[likely]]
     return range.server->dispatch({*guest, address, cause_of(context)});
@@ -53,7 +53,10 @@ in_thread_server::called in_thread_server::call_by_trial(const raised_fault& rai
   const bool is_swapped = kind == fault_kind::missing && first.answer.is_resolved() &&
                           !first.poisoned && region.page_size == page_size() &&
                           !is_in_core(raised.address);
-  return is_swapped ? call(raised, fault_kind::minor, buffer) : first;
+  if (!is_swapped) return first;
+  const called second = call(raised, fault_kind::minor, buffer);
+  // Neither: somebody dropped the page that the first answer installed.
+  return second.answer.error() == std::errc::bad_address ? called(resolution::retry()) : second;
 }
 
 in_thread_server::called in_thread_server::call(const raised_fault& raised, fault_kind kind,
@@ -80,14 +83,17 @@ bool in_thread_server::settle(const raised_fault& raised, fault_kind kind,
       ::sched_yield();
       return true;
     case state::gone:
-      return is_readable(raised.address);
+      if (is_readable(raised.address)) return true;
+      break;
     case state::deferred:
     case state::failed:
       break;
   }
   const auto& region = raised.at.range().info;
   const page_range page(align_down(raised.address, region.page_size), region.page_size);
-  failure_.record({by.answer.error(), page, page.begin() - region.range.begin()});
+  const auto error =
+      by.answer.error() ? by.answer.error() : std::make_error_code(std::errc::bad_address);
+  failure_.record({error, page, page.begin() - region.range.begin()});
   // As with a fault_handler: what failed is the client's record, not the writer's memory.
   return kind == fault_kind::write_protect &&
          resolve::unprotect(on(), page).kind() != state::failed;

@@ -42,15 +42,20 @@ constinit std::atomic<const former_action*> all_former{nullptr};
 // Whether the access that raised it would raise it again.
 bool is_raised_by_access(const siginfo_t& info) noexcept {
   return info.si_code == BUS_ADRALN || info.si_code == BUS_ADRERR || info.si_code == BUS_OBJERR ||
-         info.si_code == BUS_MCEERR_AR;
+         info.si_code == BUS_MCEERR_AR || info.si_code == SI_KERNEL;
 }
 
 // The default action, as if ours had never been: with the address, and the registers of the access.
+// Blocked until our return brings both back; to let the access raise it again would not do, for its
+// page may be there by now.
 void die_of(const siginfo_t& info) noexcept {
+  sigset_t blocked;
+  ::sigemptyset(&blocked);
+  ::sigaddset(&blocked, SIGBUS);
+  ::pthread_sigmask(SIG_BLOCK, &blocked, nullptr);
   action by_default{};
   by_default.sa_handler = SIG_DFL;
   ::sigaction(SIGBUS, &by_default, nullptr);
-  if (is_raised_by_access(info)) return;  // it is raised again, and no longer handled
   siginfo_t again = info;
   ::syscall(SYS_rt_tgsigqueueinfo, ::getpid(), ::syscall(SYS_gettid), SIGBUS, &again);
 }
@@ -169,7 +174,13 @@ void uninstall_sigbus_action() noexcept {
     former.sa_flags &= ~SA_SIGINFO;
     former.sa_handler = SIG_DFL;
   }
-  if (::sigaction(SIGBUS, &former, nullptr) == 0) removed.is_installed.store(false);
+  action replaced{};
+  if (::sigaction(SIGBUS, &former, &replaced) != 0) return;
+  // Somebody else's came over ours in this moment, and may lead to ours.
+  if (layer_of(replaced) != number)
+    ::sigaction(SIGBUS, &replaced, nullptr);
+  else
+    removed.is_installed.store(false);
 }
 
 }  // namespace uffd::detail

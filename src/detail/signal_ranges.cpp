@@ -1,14 +1,21 @@
 // SPDX-License-Identifier: MIT
 #include "signal_ranges.hpp"
 
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <utility>
+
+#include "uffd/detail/close_range.hpp"
 
 namespace uffd::detail {
 namespace {
 
-// A thread may take its signal so much later than its fault that as many ranges have ended since.
-constexpr std::size_t remembered = 64;
+// A thread may take its signal so much later than its fault, and as many ranges have ended since.
+constexpr auto remembered_for = std::chrono::seconds(1);
+constexpr std::size_t always_remembered = 64;
+constexpr std::size_t most_remembered = 4096;
 
 constinit std::atomic<signal_ranges*> of_this_process{nullptr};
 
@@ -51,24 +58,55 @@ void signal_ranges::add(served_range& range) {
   const std::lock_guard lock(lock_);
   change([&](table& next) {
     next.served.insert(range.info.range, &range, range.info.offset);
-    std::erase_if(next.ended, [&](page_range ended) { return ended.overlaps(range.info.range); });
+    std::erase_if(next.ended,
+                  [&](const ended_range& ended) { return ended.range.overlaps(range.info.range); });
   });
 }
 
-void signal_ranges::remove(const served_range& range) {
+template <class Change>
+void signal_ranges::change_or_end(Change&& change) noexcept {
   const std::lock_guard lock(lock_);
-  change([&](table& next) {
+  try {
+    this->change(change);
+  } catch (...) {
+    end_process("out of memory while a range of a sigbus_handler ends");
+  }
+}
+
+void signal_ranges::remove(const served_range& range) noexcept {
+  change_or_end([&](table& next) {
+    const auto now = std::chrono::steady_clock::now();
     next.served.erase_client(&range);
-    if (next.ended.size() == remembered) next.ended.erase(next.ended.begin());
-    next.ended.push_back(range.info.range);
+    auto& ended = next.ended;
+    if (ended.size() == most_remembered ||
+        (ended.size() >= always_remembered && now - ended.front().end > remembered_for))
+      ended.erase(ended.begin());
+    ended.push_back({range.info.range, ++ends_, now});
   });
 }
 
-bool signal_ranges::has_ended(std::uintptr_t address) noexcept {
+void signal_ranges::withdraw(const served_range& range) noexcept {
+  change_or_end([&](table& next) { next.served.erase_client(&range); });
+}
+
+// 0 if there is none.
+std::uint64_t signal_ranges::end_of(std::uintptr_t address) noexcept {
   const grace_period::reader reader(grace_);
   const auto& ended = table_.load(std::memory_order_seq_cst)->ended;
-  return std::any_of(ended.begin(), ended.end(),
-                     [&](page_range range) { return range.contains(address); });
+  const auto last = std::find_if(ended.rbegin(), ended.rend(), [&](const ended_range& each) {
+    return each.range.contains(address);
+  });
+  return last == ended.rend() ? 0 : last->number;
+}
+
+bool signal_ranges::is_late(std::uintptr_t address) noexcept {
+  const auto end = end_of(address);
+  if (end == 0) return false;
+  const auto thread = static_cast<std::uint64_t>(::syscall(SYS_gettid));
+  // Spreads the bits: other threads that share the place must not look the same.
+  const std::uint64_t attempt = ((thread << 40) ^ (end << 20) ^ address) * 0x9E3779B97F4A7C15;
+  auto& last = tried_again_[thread % tried_again_.size()];
+  return last.exchange(attempt, std::memory_order_relaxed) != attempt;
 }
 
 }  // namespace uffd::detail

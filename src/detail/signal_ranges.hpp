@@ -3,7 +3,9 @@
 // handlers to look up without a lock.
 #pragma once
 
+#include <array>
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -49,8 +51,11 @@ class signal_ranges {
   // Throws std::system_error (EEXIST) if part of it is served already. Returns when every signal
   // handler sees it.
   void add(served_range& range);
-  // Returns when no signal handler can become its guest any more. Not async-signal-safe.
-  void remove(const served_range& range);
+  // Returns when no signal handler can become its guest any more. Ends the process where memory is
+  // short. Not async-signal-safe.
+  void remove(const served_range& range) noexcept;
+  // The same for a range that never was registered.
+  void withdraw(const served_range& range) noexcept;
 
   // Calls `then(found)` where the address is served, with `found` a range_table::entry that stays
   // meanwhile.
@@ -62,8 +67,9 @@ class signal_ranges {
     then(*found);
     return true;
   }
-  // Whether it was served a little while ago, and is no longer.
-  bool has_ended(std::uintptr_t address) noexcept;
+  // Whether a signal of an address that nobody serves may have been raised before its range ended.
+  // True once a thread, address and end: raised by the next access too, it is none of ours.
+  bool is_late(std::uintptr_t address) noexcept;
 
   // Counts handlers. `first()` is called before there is one, and `last()` when none is left.
   template <class First>
@@ -79,14 +85,22 @@ class signal_ranges {
   }
 
  private:
+  struct ended_range {
+    page_range range;
+    std::uint64_t number;  // counted from 1
+    std::chrono::steady_clock::time_point end;
+  };
   struct table {
     range_table served;
-    std::vector<page_range> ended;  // oldest first
+    std::vector<ended_range> ended;  // oldest first
   };
 
   explicit signal_ranges(signal_ranges* predecessor);
   template <class Change>
   void change(Change&& change);
+  template <class Change>
+  void change_or_end(Change&& change) noexcept;
+  std::uint64_t end_of(std::uintptr_t address) noexcept;
 
   grace_period grace_;
   std::atomic<const table*> table_{nullptr};
@@ -94,6 +108,9 @@ class signal_ranges {
   [[maybe_unused]] signal_ranges* const predecessor_;  // a parent's: out of use, never freed
   std::mutex lock_;
   std::size_t handlers_ = 0;
+  std::uint64_t ends_ = 0;
+  // What threads were told to try again, the last of each: a hash of address and end.
+  std::array<std::atomic<std::uint64_t>, 64> tried_again_{};
   std::unique_ptr<const table> current_;
 };
 

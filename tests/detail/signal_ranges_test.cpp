@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "support/background.hpp"
 #include "support/forked.hpp"
 #include "support/refusal.hpp"
 
@@ -59,29 +60,51 @@ TEST_F(signal_ranges_of_a_process, may_not_overlap) {
   ranges_.remove(second);
 }
 
-TEST_F(signal_ranges_of_a_process, are_remembered_for_a_while_until_others_take_their_place) {
+TEST_F(signal_ranges_of_a_process, are_remembered_for_a_while_unless_others_take_their_place) {
   served_range range;
   range.info.range = {20 * page, 2 * page};
-  EXPECT_FALSE(ranges_.has_ended(20 * page));
+  EXPECT_FALSE(ranges_.is_late(20 * page));
   ranges_.add(range);
-  EXPECT_FALSE(ranges_.has_ended(20 * page));
+  EXPECT_FALSE(ranges_.is_late(20 * page));
   ranges_.remove(range);
-  EXPECT_TRUE(ranges_.has_ended(21 * page));
-  EXPECT_FALSE(ranges_.has_ended(22 * page));
+  EXPECT_TRUE(ranges_.is_late(21 * page));
+  EXPECT_FALSE(ranges_.is_late(22 * page));
   served_range next;
   next.info.range = {21 * page, 2 * page};
   ranges_.add(next);
-  EXPECT_FALSE(ranges_.has_ended(20 * page));
+  EXPECT_FALSE(ranges_.is_late(20 * page));
   ranges_.remove(next);
-  EXPECT_TRUE(ranges_.has_ended(22 * page));
+  EXPECT_TRUE(ranges_.is_late(22 * page));
   for (std::uintptr_t i = 0; i < 100; ++i) {
     served_range other;
     other.info.range = {(100 + i) * page, page};
     ranges_.add(other);
     ranges_.remove(other);
   }
-  EXPECT_FALSE(ranges_.has_ended(22 * page));
-  EXPECT_TRUE(ranges_.has_ended(199 * page));
+  EXPECT_TRUE(ranges_.is_late(21 * page));
+  EXPECT_TRUE(ranges_.is_late(199 * page));
+}
+
+// A signal that comes again at once was raised by what is mapped there now.
+TEST_F(signal_ranges_of_a_process, are_late_once_a_thread_and_end) {
+  served_range range;
+  range.info.range = {20 * page, page};
+  for (int round = 0; round < 2; ++round) {
+    ranges_.add(range);
+    ranges_.remove(range);
+    EXPECT_TRUE(ranges_.is_late(20 * page));
+    EXPECT_FALSE(ranges_.is_late(20 * page));
+    test::background([&] { EXPECT_TRUE(ranges_.is_late(20 * page)); });
+  }
+}
+
+TEST_F(signal_ranges_of_a_process, that_never_were_registered_are_not_late) {
+  served_range range;
+  range.info.range = {20 * page, page};
+  ranges_.add(range);
+  ranges_.withdraw(range);
+  EXPECT_FALSE(ranges_.is_late(20 * page));
+  EXPECT_EQ(client_at(20), nullptr);
 }
 
 TEST_F(signal_ranges_of_a_process, are_not_its_childrens) {
