@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT
+// Children that check what they inherited, and what they are served.
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <mutex>
+#include <shared_mutex>
+
+#include "life.hpp"
+
+namespace uffd::chaos {
+namespace {
+
+constexpr unsigned time_limit = UFFDPP_TEST_TIMEOUT / 3;  // seconds
+// A word that no toucher of the parent writes to.
+constexpr std::size_t word_of_child = most_touchers - 1;
+
+int wait_for(pid_t child) {
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  return status;
+}
+
+}  // namespace
+
+void life::fork(const operation& what) {
+  choices chosen(what.chosen);
+  const bool kills = chosen.one_in(4);
+  pid_t child = -1;
+  {
+    const std::shared_lock lock(forks_and_successions());
+    child = ::fork();
+    if (child == 0) ::_exit(live_as_child(what));
+  }
+  if (child < 0) return;  // EAGAIN: too many processes
+  lane_.doing("waits for child");
+  if (kills) {
+    ::usleep(static_cast<useconds_t>(chosen.below(3000)));
+    ::kill(child, SIGKILL);
+  }
+  judge_child(wait_for(child), kills);
+}
+
+void life::judge_child(int status, bool was_killed) {
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return;
+  if (was_killed && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) return;
+  if (WIFEXITED(status)) end_wrong_at(report_->place, report_->page, report_->found, "child");
+  say("chaos: a child was ended by signal %d%s\n", WTERMSIG(status),
+      WTERMSIG(status) == SIGALRM ? ": it hung" : "");
+  end_wrong(lane_);
+}
+
+// What it inherits may be in the middle of being written by touchers, which it lacks.
+expectation life::expected_in_child(std::size_t index, bool is_dropped) const {
+  const auto& at = memory_[index];
+  expectation page;
+  page.whose = at.whose;
+  page.may_be_kept = at.is_known && !is_dropped;
+  page.kept = at.generation;
+  page.may_be_new = !page.may_be_kept || at.may_vanish;
+  page.least = is_dropped && plan_.server.hears_events ? pager_.generation() : at.least;
+  // Its parent counts on, and writes on where memory is shared.
+  constexpr auto for_ever = ~std::uint32_t{0};
+  page.most = for_ever;
+  page.some_are_refused = plan_.pager.some_are_refused;
+  // Nobody has reserved huge pages for its copies.
+  page.may_signal = at.may_be_poisoned || (page.some_are_refused && page.may_be_new) ||
+                    plan_.memory == test::memory_kind::huge;
+  for (std::size_t each = 0; each < plan_.touchers; ++each) {
+    auto& writing = page.writings[each];
+    writing.kept_least = at.written[each];
+    writing.kept_most = writing.new_most = is_private() ? touchers_->most_written(each) : for_ever;
+    writing.new_least = 1;
+  }
+  if (plan_.server.follows_forks) return page;
+  // Not inherited.
+  page.may_be_kept = page.may_be_new = false;
+  page.may_signal = true;
+  return page;
+}
+
+bool life::check_in_child(std::size_t index, bool is_dropped) {
+  const auto page = expected_in_child(index, is_dropped);
+  const auto found = check_page(memory_.at(index), memory_.page_size(), page);
+  if (!found.is_right()) *report_ = {index, found, page};
+  return found.is_right();
+}
+
+// Async-signal-safe functions only: another thread may have held any lock.
+int life::live_as_child(const operation& what) {
+  ::alarm(time_limit);
+  choices chosen(what.chosen);
+  for (std::size_t index = 0; index < memory_.size(); ++index) {
+    if (memory_[index].used_for != place::use::served) continue;
+    if (!chosen.one_in(4) && !check_in_child(index, false)) return EXIT_FAILURE;
+  }
+  if (!plan_.server.follows_forks || !is_private()) return EXIT_SUCCESS;
+  for (std::size_t index = 0; index < memory_.size(); ++index) {
+    if (memory_[index].used_for != place::use::served || !chosen.one_in(4)) continue;
+    static_cast<void>(test::detail::attempt([&] {
+      write_word(memory_.at(index) + word_of_child * (memory_.page_size() / words), 1);
+      return 0;
+    }));
+    if (::madvise(reinterpret_cast<void*>(memory_.at(index)), memory_.page_size(), MADV_DONTNEED) ==
+            0 &&
+        !check_in_child(index, true))
+      return EXIT_FAILURE;
+  }
+  return EXIT_SUCCESS;
+}
+
+}  // namespace uffd::chaos
