@@ -156,7 +156,7 @@ TEST(fault_handler_options, open_may_ask_for_more_features) {
 
 TEST(fault_handler_options, forks_are_followed_where_permitted_unless_they_are_not_wanted) {
   const fault_handler following(test::fill_by_offset(), test::one_thread());
-  EXPECT_EQ(following.on().features().has(feature::event_fork), test::fork_events().empty());
+  EXPECT_EQ(following.on().features().has(feature::event_fork), test::followed_forks().empty());
   fault_handler_options options = test::one_thread();
   options.forks = fork_policy::not_inherited;
   const fault_handler alone(test::fill_by_offset(), options);
@@ -226,6 +226,26 @@ TEST(fault_handler, refuses_a_handle_with_fork_events_if_forks_are_not_followed)
     fault_handler(handle::open({.required = feature::event_fork}), test::fill_by_offset(), options);
   });
   EXPECT_NE(said.find("event_fork"), std::string::npos) << said;
+}
+
+// Children whose missing pages could not be closed are not taken on.
+TEST(fault_handler, refuses_to_follow_forks_where_the_kernel_lacks_poison) {
+  UFFDPP_REQUIRE(test::fork_events());
+  UFFDPP_REQUIRE(test::kernel_lacks(feature::poison));
+  struct following {
+    resolution on_page_fault(fault& raised) { return raised.zeropage(); }
+    void on_fork(const fork_event&) {}
+  };
+  const auto said =
+      test::complaint([] { const fault_handler handler(following{}, test::one_thread()); });
+  EXPECT_NE(said.find("poison"), std::string::npos) << said;
+
+  fault_handler given(handle::open({.required = feature::event_fork}), following{},
+                      test::one_thread());
+  const auto refused =
+      test::refusal_of([&] { static_cast<void>(given.serve(mapping::anonymous(page_size()))); });
+  EXPECT_EQ(refused.number, EOPNOTSUPP);
+  EXPECT_TRUE(refused.names("poison")) << refused.words;
 }
 
 TEST(fault_handler, refuses_a_handle_with_the_feature_sigbus) {

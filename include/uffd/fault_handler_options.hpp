@@ -26,7 +26,8 @@ enum class stop_policy {
 /// What becomes of forked children's memory.
 enum class fork_policy {
   follow,         ///< served too where feature::event_fork is permitted and the kernel has POISON
-                  ///< (Linux 6.6), without which they could never be closed; else as not_inherited
+                  ///< (Linux 6.6), without which they could never be closed; else as not_inherited,
+                  ///< but refused where a callback or `open` demands feature::event_fork
   not_inherited,  ///< mappings that the handler owns are not inherited (MADV_DONTFORK): SIGSEGV
 };
 

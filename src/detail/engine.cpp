@@ -48,13 +48,14 @@ handle engine::open(const callbacks& client, const fault_handler_options& option
   open_options open = options.open;
   open.required |= client.needed;
   if (options.tracks_removals) open.required |= feature::event_remove;
+  // Without POISON a child's missing pages could never be closed.
+  if (open.required.has(feature::event_fork)) open.required |= feature::poison;
   const bool may_follow =
       options.forks == fork_policy::follow && !open.required.has(feature::event_fork);
   if (may_follow) open.optional |= feature::event_fork | feature::poison;
   handle on = handle::open(open);
   if (!may_follow || on.features().has(feature::poison) || !on.features().has(feature::event_fork))
     return on;
-  // Without POISON a child's missing pages could never be closed.
   open.optional = open.optional - feature::event_fork;
   return handle::open(open);
 }

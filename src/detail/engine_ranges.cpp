@@ -58,9 +58,14 @@ void engine::check_serve(const callbacks& client, const region_info& info) const
 // The range is in the table before it is registered: no fault can come that nobody knows.
 void engine::open_range(served_range& range) {
   range.info.ioctls = on().register_range(range.info.range, range.info.modes);
+  if (follows_forks_ && !range.info.ioctls.has(range_ioctl::poison)) {
+    close_range(on(), range.info, close_policy::leave_zero);  // it never was served
+    throw_errno(EOPNOTSUPP, "serve: forks can't be followed without " +
+                                to_string(flags(feature::poison)) + ", which this kernel lacks");
+  }
   const std::lock_guard lock(control_);
   if (closing_.load()) {
-    close_range(on(), range.info, close_policy::leave_zero);  // it never was served
+    close_range(on(), range.info, close_policy::leave_zero);  // as above
     throw_errno(ECANCELED, "serve: the handler has stopped");
   }
   range.phase.store(served_range::state::open, std::memory_order_seq_cst);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cstddef>
+#include <cstring>
 #include <string>
 #include <system_error>
 
@@ -51,8 +52,19 @@ inline std::string kernel_faults() {
   return this_machine().kernel_faults() ? "" : "faults from system calls are not permitted";
 }
 
+inline std::string user_mode_faults_only() {
+  const int number = this_machine().user_mode_only_errno();
+  return number == 0 ? "" : std::string("no user-mode faults alone: ") + std::strerror(number);
+}
+
 inline std::string fork_events() {
   return this_machine().fork_events() ? "" : "EVENT_FORK needs CAP_SYS_PTRACE";
+}
+
+// What a handler needs to serve children.
+inline std::string followed_forks() {
+  const auto lacking = fork_events();
+  return lacking.empty() ? kernel_has(feature::poison) : lacking;
 }
 
 inline std::string pagemap_scan() {
