@@ -98,6 +98,17 @@ int do_everywhere(page_range range, std::size_t page, patience& left, ReadEvents
   return 0;
 }
 
+// Returns when no event is unread, as an ioctl that installs does by itself: who caused one waits
+// for its reader. `page` bears no mark. Answers ESRCH when the process is gone.
+template <class ReadEvents>
+int await_events(const handle& on, page_range page, patience& left,
+                 ReadEvents& read_events) noexcept {
+  for (;;) {
+    const int number = on.write_unprotect(page, wake_mode::dont_wake).number;
+    if (number != EAGAIN || !left.wait(read_events())) return number;
+  }
+}
+
 // mprotect() answers ENOMEM for what isn't mapped and where a process has too many mappings.
 inline bool is_mapped(std::uintptr_t page) noexcept {
   unsigned char ignored = 0;
@@ -122,11 +133,14 @@ inline bool protect_from_access(const handle& on, page_range range, std::size_t 
 template <class ReadEvents>
 void close_missing(const handle& on, page_range range, const region_info& info, patience& left,
                    ReadEvents& read_events) noexcept {
-  int number = EOPNOTSUPP;
-  if (info.ioctls.has(range_ioctl::poison))
-    number = do_everywhere(range, info.page_size, left, read_events,
-                           [&](page_range part) { return on.poison(part, wake_mode::dont_wake); });
-  if (number == 0 || number == ESRCH || protect_from_access(on, range, info.page_size)) return;
+  const bool can_poison = info.ioctls.has(range_ioctl::poison);
+  const int number =
+      can_poison
+          ? do_everywhere(range, info.page_size, left, read_events,
+                          [&](page_range part) { return on.poison(part, wake_mode::dont_wake); })
+          : await_events(on, {range.begin(), info.page_size}, left, read_events);
+  if ((can_poison && number == 0) || number == ESRCH) return;
+  if (protect_from_access(on, range, info.page_size)) return;
   // One mapping may be left where there is no room for two.
   if (protect_from_access(on, info.range, info.page_size)) return;
   end_process("missing pages can be neither poisoned nor protected");
