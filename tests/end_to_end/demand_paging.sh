@@ -3,6 +3,7 @@
 # demand_paging.sh CASE PROGRAM: the example demand_paging with files of all kinds.
 set -eu
 program=$2
+page=$(getconf PAGESIZE)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
@@ -38,17 +39,18 @@ random_file() { head -c "$1" /dev/urandom >"$folder/file"; }
 case $1 in
   random_file)
     random_file 5000001
+    pages=$(((5000001 + page - 1) / page))
     for order in sequential random; do
       for block in 1 8 2048; do
         run "$folder/file" --order "$order" --threads 4 --block "$block"
         succeeded
-        expect_output '1221 of 1221'
+        expect_output "$pages of $pages"
         expect_output 'bytes read'
       done
     done
     ;;
   small_files)
-    for size in 1 4095 4096 4097; do
+    for size in 1 $((page - 1)) "$page" $((page + 1)); do
       random_file "$size"
       run "$folder/file" --order random --threads 2 --block 4
       succeeded
@@ -75,7 +77,7 @@ case $1 in
   file_that_ends_early)
     # Such files claim a whole page and hold a few bytes.
     early=/sys/kernel/uevent_seqnum
-    [ "$(stat -c %s "$early" 2>/dev/null)" = 4096 ] || exit 77
+    [ "$(stat -c %s "$early" 2>/dev/null)" = "$page" ] || exit 77
     run "$early"
     failed_with 'the file ended early'
     ;;
@@ -86,7 +88,7 @@ case $1 in
     exec 3<"$folder/output"
     # Its first line comes before the first touch; a gigabyte of touches is still to come.
     read -r output <&3 || true
-    truncate -s 8192 "$folder/file"
+    truncate -s $((2 * page)) "$folder/file"
     output="$output
 $(cat <&3)"
     code=0
