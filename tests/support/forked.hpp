@@ -39,7 +39,7 @@ template <class Body>
   ::signal(SIGSEGV, SIG_DFL);
   ::signal(SIGBUS, SIG_DFL);
   ::signal(SIGABRT, SIG_DFL);
-  ::alarm(30);
+  ::alarm(UFFDPP_TEST_TIMEOUT / 2);
   const rlimit no_core{0, 0};
   ::setrlimit(RLIMIT_CORE, &no_core);
   int code = 0;
