@@ -28,7 +28,7 @@ namespace uffd {
 namespace {
 
 TEST(forked_children, are_numbered_and_served_by_the_same_callbacks) {
-  UFFDPP_REQUIRE(test::fork_events());
+  UFFDPP_REQUIRE(test::followed_forks());
   std::atomic<std::size_t> forks{0};
   test::serving served(
       2, overloaded{
@@ -43,7 +43,7 @@ TEST(forked_children, are_numbered_and_served_by_the_same_callbacks) {
 }
 
 TEST(forked_children, lose_a_region_that_ends) {
-  UFFDPP_REQUIRE(test::fork_events());
+  UFFDPP_REQUIRE(test::followed_forks());
   test::serving served(2, test::fill_by_offset());
   test::held_child child([&] { return std::to_integer<int>(test::read_byte(served.at(1))); });
   EXPECT_TRUE(test::eventually([&] { return served.handler().statistics().children == 1; }));
@@ -54,7 +54,7 @@ TEST(forked_children, lose_a_region_that_ends) {
 
 // Where forks are the only events, nothing but their order of reading tells one from another.
 TEST(forked_children, are_numbered_in_the_order_of_their_forks) {
-  UFFDPP_REQUIRE(test::fork_events());
+  UFFDPP_REQUIRE(test::followed_forks());
   fault_handler_options options;
   options.threads = 4;
   for (int round = 0; round < 100; ++round) {
@@ -72,7 +72,7 @@ TEST(forked_children, are_numbered_in_the_order_of_their_forks) {
 
 class forked_children_of : public testing::TestWithParam<unsigned> {
  protected:
-  void SetUp() override { UFFDPP_REQUIRE(test::fork_events()); }
+  void SetUp() override { UFFDPP_REQUIRE(test::followed_forks()); }
   fault_handler_options options() const {
     fault_handler_options result;
     result.threads = GetParam();

@@ -38,7 +38,7 @@ auto with_removals() {
 // By the number of threads, and whether the child does something else in between.
 class followed_child_that_drops_memory : public testing::TestWithParam<std::tuple<unsigned, bool>> {
  protected:
-  void SetUp() override { UFFDPP_REQUIRE(test::fork_events()); }
+  void SetUp() override { UFFDPP_REQUIRE(test::followed_forks()); }
   static fault_handler_options threads() {
     fault_handler_options options;
     options.threads = std::get<0>(GetParam());
@@ -87,7 +87,7 @@ TEST_P(followed_child_that_drops_memory, all_the_time_lets_its_parents_range_end
 class loop_with_a_child_whose_event_is_unread : public testing::TestWithParam<stop_policy> {
  protected:
   void SetUp() override {
-    UFFDPP_REQUIRE(test::fork_events());
+    UFFDPP_REQUIRE(test::followed_forks());
     fault_handler_options options;
     options.on_stop = GetParam();
     loop_.emplace(with_removals(), options);
@@ -190,7 +190,7 @@ TEST_F(ended_range_of_a_loop, loses_no_fault_of_another) {
 
 // What a fork under way brings back after a stop ends by the policy of the stop, not of the range.
 TEST(forks_against_a_stop, end_by_its_policy) {
-  UFFDPP_REQUIRE(test::fork_events());
+  UFFDPP_REQUIRE(test::followed_forks());
   serve_options options;
   options.on_end = close_policy::leave_zero;
   for (int round = 0; round < 60; ++round) {
@@ -212,7 +212,7 @@ TEST(forks_against_a_stop, end_by_its_policy) {
 // Beyond the end of the file every access is SIGBUS; POISON answers EFAULT there.
 TEST(range_of_a_truncated_file, ends_while_a_child_has_it_too) {
   UFFDPP_REQUIRE(test::available(test::memory_kind::shared, 1));
-  UFFDPP_REQUIRE(test::fork_events());
+  UFFDPP_REQUIRE(test::followed_forks());
   constexpr std::size_t pages = 8;
   test::serving served(test::memory_kind::shared, pages, test::fill_by_offset());
   test::held_child child([&] { static_cast<void>(test::look(served.at(1))); });

@@ -175,7 +175,7 @@ TEST_P(throwing, remap_callback_is_reported_by_join_and_hangs_nobody) {
 }
 
 TEST_P(throwing, fork_callback_is_reported_by_join_and_the_child_is_served) {
-  UFFDPP_REQUIRE(test::fork_events());
+  UFFDPP_REQUIRE(test::followed_forks());
   test::serving served(test::memory_kind::anonymous, 4, callbacks<fork_event>(),
                        register_mode::missing, options());
   for (int round = 0; round < 3; ++round)

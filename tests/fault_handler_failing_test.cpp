@@ -15,6 +15,7 @@
 
 #include "support/awaited.hpp"
 #include "support/background.hpp"
+#include "support/closed_page.hpp"
 #include "support/memory.hpp"
 #include "support/requires.hpp"
 #include "support/serving.hpp"
@@ -30,7 +31,7 @@ constexpr auto missing_and_wp = register_mode::missing | register_mode::write_pr
 
 TEST(failing_callback, that_throws_gives_SIGBUS_and_join_rethrows_it) {
   test::serving served(1, [](fault&) -> resolution { throw std::out_of_range("no such page"); });
-  EXPECT_EQ(test::toucher(served.at(0)).saw(), test::takes_sigbus);
+  EXPECT_EQ(test::toucher(served.at(0)).saw(), test::closed_page());
   served.handler().request_stop();
   try {
     served.handler().join();
@@ -43,14 +44,14 @@ TEST(failing_callback, that_throws_gives_SIGBUS_and_join_rethrows_it) {
 
 TEST(failing_callback, that_throws_what_is_no_exception_gives_SIGBUS_too) {
   test::serving served(1, [](fault&) -> resolution { throw 42; });
-  EXPECT_EQ(test::toucher(served.at(0)).saw(), test::takes_sigbus);
+  EXPECT_EQ(test::toucher(served.at(0)).saw(), test::closed_page());
   served.handler().request_stop();
   EXPECT_THROW(served.handler().join(), int);
 }
 
 TEST(failing_callback, that_answers_an_error_gives_SIGBUS_and_join_names_the_page) {
   test::serving served(2, [](fault&) -> resolution { return std::errc::no_such_device; });
-  EXPECT_EQ(test::toucher(served.at(1) + 5).saw(), test::takes_sigbus);
+  EXPECT_EQ(test::toucher(served.at(1) + 5).saw(), test::closed_page());
   served.handler().request_stop();
   try {
     served.handler().join();
@@ -68,8 +69,8 @@ TEST(failing_callback, does_not_end_the_handler) {
     if (raised.offset() == page_size()) return std::errc::io_error;
     return test::fill(raised, 3);
   });
-  EXPECT_EQ(test::toucher(served.at(0)).saw(), test::takes_sigbus);
-  EXPECT_EQ(test::toucher(served.at(1)).saw(), test::takes_sigbus);
+  EXPECT_EQ(test::toucher(served.at(0)).saw(), test::closed_page());
+  EXPECT_EQ(test::toucher(served.at(1)).saw(), test::closed_page());
   EXPECT_EQ(test::toucher(served.at(2)).saw(), test::shows(3));
   served.handler().request_stop();
   EXPECT_THROW(served.handler().join(), std::runtime_error) << "not the first error";
@@ -83,8 +84,8 @@ TEST_P(failing, on_a_missing_page_gives_SIGBUS) {
   test::serving served(GetParam(), 2, [](fault&) -> resolution { return std::errc::io_error; });
   test::toucher reader(served.at(0));
   test::toucher writer(served.at(0) + 100, 1);
-  EXPECT_EQ(reader.saw(), test::takes_sigbus);
-  EXPECT_EQ(writer.saw(), test::takes_sigbus);
+  EXPECT_EQ(reader.saw(), test::closed_page());
+  EXPECT_EQ(writer.saw(), test::closed_page());
   EXPECT_EQ(test::error_after_stop(served.handler()), std::errc::io_error);
 }
 
@@ -119,7 +120,7 @@ TEST_P(failing, on_a_minor_page_gives_SIGBUS) {
       modes);
   const auto alias = served.memory().mapping().alias();
   test::write_byte(alias.range().begin(), 7);
-  EXPECT_EQ(test::toucher(served.at(0)).saw(), test::takes_sigbus);
+  EXPECT_EQ(test::toucher(served.at(0)).saw(), test::closed_page());
 }
 
 // Which of the two codes a poisoned page has depends on how the kernel was built.
@@ -191,7 +192,7 @@ TEST(failing_callback, that_copies_without_waking_wakes_by_its_answer) {
 
 TEST(failing_callback, that_claims_to_have_deferred_gives_SIGBUS) {
   test::serving served(1, [](fault&) { return resolution::deferred(); });
-  EXPECT_EQ(test::toucher(served.at(0)).saw(), test::takes_sigbus);
+  EXPECT_EQ(test::toucher(served.at(0)).saw(), test::closed_page());
   EXPECT_EQ(test::error_after_stop(served.handler()), std::errc::protocol_error);
 }
 
@@ -248,7 +249,7 @@ TEST(marker_on_a_missing_page, does_not_keep_it_from_failing_closed) {
       test::memory_kind::anonymous, 1, [](fault&) -> resolution { return std::errc::io_error; },
       missing_and_wp, options);
   ASSERT_TRUE(served.handler().on().write_protect(served.memory().range()));
-  EXPECT_EQ(test::toucher(served.at(0)).saw(), test::takes_sigbus);
+  EXPECT_EQ(test::toucher(served.at(0)).saw(), test::closed_page());
 }
 
 TEST(munmap_under_a_waiter, gives_SIGSEGV_once_the_callback_answers) {

@@ -28,7 +28,7 @@ namespace {
 class forked_handler : public testing::TestWithParam<fork_policy> {
  protected:
   void SetUp() override {
-    if (GetParam() == fork_policy::follow) UFFDPP_REQUIRE(test::fork_events());
+    if (GetParam() == fork_policy::follow) UFFDPP_REQUIRE(test::followed_forks());
     fault_handler_options options;
     options.threads = 2;
     options.forks = GetParam();

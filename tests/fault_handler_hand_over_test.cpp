@@ -9,6 +9,7 @@
 
 #include "support/awaited.hpp"
 #include "support/background.hpp"
+#include "support/closed_page.hpp"
 #include "support/event_causes.hpp"
 #include "support/forked.hpp"
 #include "support/heard.hpp"
@@ -56,7 +57,7 @@ class hand_over : public testing::TestWithParam<unsigned> {
 INSTANTIATE_TEST_SUITE_P(threads, hand_over, testing::Values(1U, 3U));
 
 TEST_P(hand_over, gives_forked_children_to_the_successor) {
-  UFFDPP_REQUIRE(test::fork_events());
+  UFFDPP_REQUIRE(test::followed_forks());
   start(fill_with(1));
   const auto second_page = [&] { return std::to_integer<int>(test::read_byte(memory_.at(1))); };
   test::held_child first(second_page);
@@ -89,7 +90,7 @@ TEST_P(hand_over, gives_forked_children_to_the_successor) {
 }
 
 TEST_P(hand_over, gives_a_childs_fault_that_was_read_to_the_successor) {
-  UFFDPP_REQUIRE(test::fork_events());
+  UFFDPP_REQUIRE(test::followed_forks());
   test::signal waits;
   start([&](fault& raised) {
     if (raised.space() == 0) return test::fill(raised, 1);
@@ -103,7 +104,7 @@ TEST_P(hand_over, gives_a_childs_fault_that_was_read_to_the_successor) {
 }
 
 TEST_P(hand_over, lets_a_child_that_faults_in_between_wait_for_the_successor) {
-  UFFDPP_REQUIRE(test::fork_events());
+  UFFDPP_REQUIRE(test::followed_forks());
   start(fill_with(1));
   test::held_child child([&] { return std::to_integer<int>(test::read_byte(memory_.at(1))); });
   auto handed = handler_->hand_over();
@@ -256,7 +257,7 @@ TEST_P(hand_over, may_be_repeated_from_successor_to_successor) {
               test::shows(generation));
   }
   EXPECT_FALSE(test::error_after_stop(current));
-  EXPECT_EQ(test::look(memory_.at(6)), test::takes_sigbus);
+  EXPECT_EQ(test::look(memory_.at(6)), test::closed_page());
 }
 
 }  // namespace

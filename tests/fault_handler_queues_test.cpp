@@ -11,6 +11,7 @@
 
 #include "support/awaited.hpp"
 #include "support/background.hpp"
+#include "support/closed_page.hpp"
 #include "support/event_causes.hpp"
 #include "support/heard.hpp"
 #include "support/memory.hpp"
@@ -111,7 +112,7 @@ TEST_P(waiting_faults_are_too_many, a_stop_leaves_none_waiting_and_none_with_zer
   EXPECT_TRUE(test::eventually([&] { return dropped() > 100; })) << dropped();
   EXPECT_FALSE(test::error_after_stop(served_.handler()));
   const auto seen = readers.seen();
-  EXPECT_EQ(std::count(seen.begin(), seen.end(), test::takes_sigbus),
+  EXPECT_EQ(std::count(seen.begin(), seen.end(), test::closed_page()),
             static_cast<std::ptrdiff_t>(seen.size()));
 }
 

@@ -77,7 +77,7 @@ TEST(fault_handler_races, serving_against_a_stop_leaves_what_is_there_accessible
 }
 
 TEST(fault_handler_races, forking_against_a_stop_hangs_nobody) {
-  UFFDPP_REQUIRE(test::fork_events());
+  UFFDPP_REQUIRE(test::followed_forks());
   std::atomic<bool> over{false};
   std::thread forker([&] {
     while (!over) EXPECT_EQ(test::in_child([] {}), test::exits_with(0));

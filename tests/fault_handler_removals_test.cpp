@@ -41,6 +41,7 @@ UFFDPP_ON_KINDS(removed_page_on,
 
 TEST_P(removed_page_on, is_known_to_the_callback_and_no_other_is) {
   UFFDPP_REQUIRE(test::available(GetParam(), 4));
+  UFFDPP_REQUIRE(test::droppable(GetParam()));
   test::serving served(GetParam(), 4, content_once(), register_mode::missing, tracking());
   EXPECT_EQ(test::look(served.at(1)), test::shows(test::byte_of(1)));
   test::drop(served.memory().page(1, 2));
@@ -61,7 +62,7 @@ TEST(removed_page, stays_so_where_it_is_moved) {
 }
 
 TEST(removed_page, is_so_in_a_child_and_one_that_the_child_drops_is_not_in_the_parent) {
-  UFFDPP_REQUIRE(test::fork_events());
+  UFFDPP_REQUIRE(test::followed_forks());
   test::serving served(test::memory_kind::anonymous, 4, content_once(), register_mode::missing,
                        tracking());
   test::drop(served.memory().page(1));

@@ -14,6 +14,7 @@
 
 #include "support/awaited.hpp"
 #include "support/background.hpp"
+#include "support/closed_page.hpp"
 #include "support/descriptors.hpp"
 #include "support/forked.hpp"
 #include "support/memory.hpp"
@@ -161,7 +162,7 @@ TEST(fault_handler, that_another_is_moved_into_stops) {
   const test::memory memory(test::memory_kind::anonymous, 1);
   const auto region = handler.serve(memory.range());
   handler = fault_handler(marking{2}, test::one_thread());
-  EXPECT_EQ(test::look(memory.at(0)), test::takes_sigbus);
+  EXPECT_EQ(test::look(memory.at(0)), test::closed_page());
 }
 
 TEST(fault_handler, gives_callbacks_that_run_at_once_buffers_of_their_own) {
@@ -196,7 +197,7 @@ TEST(fault_handler, fails_closed_on_faults_outside_every_served_range) {
   fault_handler handler(marking{1}, test::one_thread());
   const test::memory memory(test::memory_kind::anonymous, 1);
   handler.on().register_range(memory.range(), register_mode::missing);
-  EXPECT_EQ(test::toucher(memory.at(0)).saw(), test::takes_sigbus);
+  EXPECT_EQ(test::toucher(memory.at(0)).saw(), test::closed_page());
   EXPECT_EQ(test::error_after_stop(handler), std::errc::bad_address);
 }
 
@@ -207,9 +208,9 @@ TEST(fault_handler, fails_closed_on_several_such_faults_at_once) {
   test::toucher first(memory.at(0));
   test::toucher second(memory.at(1));
   test::toucher third(memory.at(2));
-  EXPECT_EQ(first.saw(), test::takes_sigbus);
-  EXPECT_EQ(second.saw(), test::takes_sigbus);
-  EXPECT_EQ(third.saw(), test::takes_sigbus);
+  EXPECT_EQ(first.saw(), test::closed_page());
+  EXPECT_EQ(second.saw(), test::closed_page());
+  EXPECT_EQ(third.saw(), test::closed_page());
 }
 
 // 50 rounds, so that one leaked descriptor or thread shows.
@@ -251,7 +252,7 @@ TEST(fault_handler, leaves_no_descriptor_behind_whose_callbacks_own_its_deferred
     test::toucher reader(page_range(memory.bytes()).begin());
     ASSERT_TRUE(deferred.comes());
     handler = fault_handler(marking{1}, test::one_thread());
-    EXPECT_EQ(reader.saw(), test::takes_sigbus);
+    EXPECT_EQ(reader.saw(), test::closed_page());
   }
   EXPECT_EQ(test::open_descriptors(), descriptors);
 }

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "support/awaited.hpp"
+#include "support/continue_protects.hpp"
 #include "support/memory.hpp"
 #include "support/requires.hpp"
 #include "support/serving.hpp"
@@ -68,6 +69,7 @@ TEST_P(minor_fault_on, each_page_is_told_and_may_be_changed_before_it_is_continu
     auto wanted = modes;
     if (protects) wanted |= register_mode::write_protect;
     UFFDPP_REQUIRE(test::available(GetParam(), pages, wanted));
+    if (protects) UFFDPP_REQUIRE(test::continue_protects());
     std::optional<mapping> alias;
     test::signal ready;
     test::told_pages minor;

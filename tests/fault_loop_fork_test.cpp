@@ -37,7 +37,7 @@ std::string name_of(const testing::TestParamInfo<policies>& parameters) {
 class forked_loop : public testing::TestWithParam<policies> {
  protected:
   void SetUp() override {
-    if (std::get<0>(GetParam()) == fork_policy::follow) UFFDPP_REQUIRE(test::fork_events());
+    if (std::get<0>(GetParam()) == fork_policy::follow) UFFDPP_REQUIRE(test::followed_forks());
     fault_handler_options options;
     std::tie(options.forks, options.on_stop) = GetParam();
     loop_.emplace(test::fill_by_offset(), options);

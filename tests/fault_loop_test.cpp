@@ -14,6 +14,7 @@
 
 #include "support/awaited.hpp"
 #include "support/background.hpp"
+#include "support/closed_page.hpp"
 #include "support/descriptors.hpp"
 #include "support/event_causes.hpp"
 #include "support/events.hpp"
@@ -133,7 +134,7 @@ TEST(fault_loop, wakes_a_deferred_fault_that_ends_after_such_a_refusal) {
 }
 
 TEST(fault_loop, follows_children) {
-  UFFDPP_REQUIRE(test::fork_events());
+  UFFDPP_REQUIRE(test::followed_forks());
   std::size_t seen_space = 0;
   fault_loop loop([&](fault& raised) {
     if (raised.space() != 0) seen_space = raised.space();
@@ -191,9 +192,9 @@ TEST_P(fault_loop_end, leaves_missing_pages_inaccessible) {
   test::toucher waiting(memory.at(1));
   EXPECT_TRUE(waiting.waits());
   loop_.reset();
-  EXPECT_EQ(waiting.saw(), test::takes_sigbus);
-  EXPECT_EQ(test::look(memory.at(2)), test::takes_sigbus);
-  EXPECT_EQ(test::look(memory.at(0)), test::shows(1));
+  EXPECT_EQ(waiting.saw(), test::closed_page());
+  EXPECT_EQ(test::look(memory.at(2)), test::closed_page());
+  EXPECT_EQ(test::look(memory.at(0)), test::still_shows(1));
   EXPECT_EQ(served_, 1);
 }
 
@@ -226,7 +227,7 @@ TEST(fault_loop, ends_while_an_event_is_unread_without_harm_to_present_pages) {
   ASSERT_TRUE(remover.waits_for_reader());
   loop.reset();
   EXPECT_TRUE(remover.finishes());
-  EXPECT_EQ(test::look(memory.at(0)), test::shows(1));
+  EXPECT_EQ(test::look(memory.at(0)), test::still_shows(1));
   EXPECT_NE(test::look(memory.at(2)), test::shows(0));
 }
 
@@ -254,7 +255,7 @@ TEST(fault_loop, rethrows_an_error_once) {
   const auto memory = loop.serve(mapping::anonymous(page_size()));
   test::toucher reader(page_range(memory.bytes()).begin());
   EXPECT_TRUE(run(loop, [&] { return is_over(reader); }));
-  EXPECT_EQ(reader.saw(), test::takes_sigbus);
+  EXPECT_EQ(reader.saw(), test::closed_page());
   EXPECT_THROW(loop.rethrow_error(), std::runtime_error);
   EXPECT_NO_THROW(loop.rethrow_error());
 }

@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "support/awaited.hpp"
+#include "support/closed_page.hpp"
 #include "support/descriptors.hpp"
 #include "support/forked.hpp"
 #include "support/held_child.hpp"
@@ -160,9 +161,9 @@ TEST_P(handle_keeper_of_memory, gives_the_handle_to_one_pager_at_a_time) {
 TEST_P(handle_keeper_of_memory, closes_it_if_no_pager_comes) {
   keep({.pager_within = 200ms});
   test::toucher waiting(memory_.at(1));
-  EXPECT_EQ(waiting.saw(), test::takes_sigbus);
+  EXPECT_EQ(waiting.saw(), test::closed_page());
   EXPECT_TRUE(test::eventually([&] { return keeper_->gave_up(); }));
-  EXPECT_EQ(test::look(memory_.at(2)), test::takes_sigbus);
+  EXPECT_EQ(test::look(memory_.at(2)), test::closed_page());
   EXPECT_EQ(test::thrown([&] { static_cast<void>(name_.connect()); }), ECONNREFUSED);
 }
 
@@ -172,8 +173,8 @@ TEST_P(handle_keeper_of_memory, closes_it_if_no_successor_comes) {
     const pager first(name_, test::fill_by_offset());
     EXPECT_EQ(look(0), test::shows(1));
   }
-  EXPECT_EQ(look(1), test::takes_sigbus);
-  EXPECT_EQ(test::look(memory_.at(0)), test::shows(1));
+  EXPECT_EQ(look(1), test::closed_page());
+  EXPECT_EQ(test::look(memory_.at(0)), test::still_shows(1));
 }
 
 TEST_P(handle_keeper_of_memory, leaves_zeroes_if_asked_for) {
@@ -193,7 +194,7 @@ TEST_P(handle_keeper_of_memory, is_not_kept_waiting_by_those_it_does_not_trust) 
       break;  // it gave up meanwhile
     }
   }
-  EXPECT_EQ(waiting.saw(), test::takes_sigbus);
+  EXPECT_EQ(waiting.saw(), test::closed_page());
 }
 
 TEST_P(handle_keeper_of_memory, refuses_whom_it_does_not_trust) {
@@ -226,8 +227,8 @@ TEST_P(handle_keeper_of_memory, is_closed_at_its_end) {
   std::optional<pager> serving(std::in_place, name_, test::fill_by_offset());
   EXPECT_EQ(look(0), test::shows(1));
   keeper_.reset();
-  EXPECT_EQ(test::look(memory_.at(0)), test::shows(1));
-  EXPECT_EQ(test::look(memory_.at(1)), test::takes_sigbus);
+  EXPECT_EQ(test::look(memory_.at(0)), test::still_shows(1));
+  EXPECT_EQ(test::look(memory_.at(1)), test::closed_page());
 }
 
 TEST_P(handle_keeper_of_memory, may_be_moved) {
@@ -238,7 +239,7 @@ TEST_P(handle_keeper_of_memory, may_be_moved) {
   EXPECT_EQ(look(0), test::shows(1));
   test::memory second(test::memory_kind::anonymous, 1);
   other = handle_keeper(test::registered(second), test::listening_name(GetParam()).take());
-  EXPECT_EQ(test::look(memory_.at(1)), test::takes_sigbus);
+  EXPECT_EQ(test::look(memory_.at(1)), test::closed_page());
 }
 
 TEST_P(handle_keeper_of_memory, ends_in_a_forked_child_without_harm) {
@@ -273,7 +274,7 @@ TEST(handle_keeper, refuses_events) {
   });
   EXPECT_EQ(refused.number, EINVAL);
   EXPECT_TRUE(refused.names("event_remove"));
-  EXPECT_EQ(test::look(memory.at(0)), test::takes_sigbus) << "what it was given is not closed";
+  EXPECT_EQ(test::look(memory.at(0)), test::closed_page()) << "what it was given is not closed";
 }
 
 TEST(handle_keeper, refuses_a_socket_that_does_not_listen) {

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <optional>
 
+#include "support/continue_protects.hpp"
 #include "support/events.hpp"
 #include "support/memory.hpp"
 #include "support/on_every_kind.hpp"
@@ -230,6 +231,7 @@ TEST_P(handle_on_shared_memory, continue_maps_what_is_in_the_page_cache_and_wake
 TEST_P(handle_on_shared_memory, continue_write_protected_makes_the_next_write_wait) {
   const auto modes = register_mode::minor | register_mode::write_protect;
   UFFDPP_REQUIRE(can(modes));
+  UFFDPP_REQUIRE(test::continue_protects());
   serve(modes);
   ASSERT_TRUE(on().continue_(memory().page(0), fill_mode::write_protect));
   EXPECT_EQ(look(memory().begin()), shows(7));

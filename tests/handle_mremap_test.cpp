@@ -28,6 +28,7 @@ class moved_unheard : public test::on_every_kind {
  protected:
   void SetUp() override {
     UFFDPP_REQUIRE(test::available(GetParam(), 2 * pages));
+    UFFDPP_REQUIRE(test::movable(GetParam()));
     on_every_kind::SetUp();
     target_.emplace(GetParam(), pages);
   }
@@ -73,6 +74,7 @@ TEST_P(moved_unheard, waiter_is_woken_by_hand_into_sigsegv) {
 // Several mappings of one file of huge pages may share page tables.
 TEST(moved_huge_memory, that_is_mapped_several_times_keeps_its_content) {
   UFFDPP_REQUIRE(test::available(test::memory_kind::shared_huge, 5));
+  UFFDPP_REQUIRE(test::movable(test::memory_kind::shared_huge));
   constexpr std::size_t pages = 5;
   const test::memory first(test::memory_kind::shared_huge, pages);
   const auto second = first.mapping().alias();

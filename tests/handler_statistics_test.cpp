@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "support/awaited.hpp"
+#include "support/closed_page.hpp"
 #include "support/memory.hpp"
 #include "support/requires.hpp"
 #include "support/serving.hpp"
@@ -66,7 +67,7 @@ TEST(handler_statistics, count_answers_by_kind) {
         }
       },
       register_mode::missing, counting());
-  EXPECT_EQ(test::look(served.at(0)), test::takes_sigbus);
+  EXPECT_EQ(test::look(served.at(0)), test::closed_page());
   EXPECT_EQ(test::look(served.at(1)), test::shows(0));
   test::toucher deferred(served.at(2));
   EXPECT_TRUE(test::eventually([&] { return served.handler().statistics().deferred == 1; }));
@@ -122,7 +123,7 @@ TEST(handler_statistics, count_strangers) {
   fault_handler handler(test::fill_by_offset(), counting());
   const test::memory memory(test::memory_kind::anonymous, 1);
   handler.on().register_range(memory.range(), register_mode::missing);
-  EXPECT_EQ(test::toucher(memory.at(0)).saw(), test::takes_sigbus);
+  EXPECT_EQ(test::toucher(memory.at(0)).saw(), test::closed_page());
   EXPECT_GE(handler.statistics().strangers, 1U);
 }
 

@@ -78,6 +78,7 @@ TEST_P(handoff_over, lets_a_fault_handler_of_another_process_serve) {
 }
 
 TEST_P(handoff_over, lets_a_fault_handler_of_this_process_serve) {
+  UFFDPP_REQUIRE(test::kernel_has(feature::poison));  // without, its end ends the process
   send();
   const fault_handler handler(receive(), test::fill_by_offset());
   EXPECT_EQ(test::toucher(memory_.at(3)).saw(), test::shows(test::byte_of(3)));
@@ -211,7 +212,7 @@ TEST_P(handoff_over, refuses_handles_that_are_none) {
 }
 
 TEST_P(handoff_over, carries_children_that_were_followed) {
-  UFFDPP_REQUIRE(test::fork_events());
+  UFFDPP_REQUIRE(test::followed_forks());
   const test::memory memory(test::memory_kind::anonymous, 2);
   fault_handler handler(test::fill_by_offset(), test::one_thread());
   const auto served = handler.serve(memory.range());
@@ -241,7 +242,7 @@ TEST_P(handoff_over, carries_children_that_were_followed) {
 }
 
 TEST_P(handoff_over, refuses_children_beyond_the_receivers_limit) {
-  UFFDPP_REQUIRE(test::fork_events());
+  UFFDPP_REQUIRE(test::followed_forks());
   const test::memory memory(test::memory_kind::anonymous, 1);
   fault_handler handler(test::fill_by_offset(), test::one_thread());
   const auto served = handler.serve(memory.range());

@@ -100,6 +100,7 @@ TEST(open_options, system_call_serves_kernel_faults_unless_never) {
     GTEST_SKIP() << "needs userfaultfd(2) for all faults";
   using policy = kernel_fault_policy;
   for (const auto faults : {policy::if_permitted, policy::required, policy::never}) {
+    if (faults == policy::never) UFFDPP_REQUIRE(test::user_mode_faults_only());
     const auto on = handle::open({.kernel_faults = faults, .via = open_path::system_call});
     EXPECT_EQ(on.serves_kernel_faults(), faults != policy::never);
   }
@@ -107,6 +108,7 @@ TEST(open_options, system_call_serves_kernel_faults_unless_never) {
 
 // Reads from /dev/zero into missing memory: the kernel itself faults.
 TEST(open_options, without_kernel_faults_a_read_into_missing_memory_fails_with_EFAULT) {
+  UFFDPP_REQUIRE(test::user_mode_faults_only());
   const auto on = handle::open({.kernel_faults = kernel_fault_policy::never});
   const test::memory memory(test::memory_kind::anonymous, 1);
   on.register_range(memory.range(), register_mode::missing);

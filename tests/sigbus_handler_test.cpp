@@ -68,6 +68,7 @@ TEST(sigbus_handler, calls_a_function_an_rvalue_and_a_reference) {
 }
 
 TEST(sigbus_handler, tells_the_callback_where_and_what) {
+  UFFDPP_REQUIRE(test::kernel_has(feature::exact_address));
   const test::memory memory(test::memory_kind::anonymous, 4);
   struct seen {
     page_range page;

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "support/on_every_kind.hpp"
+#include "support/page_flags.hpp"
 #include "support/requires.hpp"
 #include "support/sight.hpp"
 #include "uffd/mapping.hpp"
@@ -46,6 +47,7 @@ TEST_P(fault_kind_of, what_the_mode_does_not_raise_is_somebody_elses) {
 TEST_P(fault_kind_of, write_protection_is_looked_up_where_the_processor_does_not_tell) {
   const auto modes = register_mode::missing | register_mode::write_protect;
   UFFDPP_REQUIRE(can(modes));
+  UFFDPP_REQUIRE(test::told_marks());
   serve(modes);
   EXPECT_EQ(kind(modes, unknown), fault_kind::missing);
   const auto content = bytes(1);
@@ -58,9 +60,10 @@ TEST_P(fault_kind_of, write_protection_is_looked_up_where_the_processor_does_not
 }
 
 TEST(fault_kind_message, is_what_the_kernel_would_have_sent) {
+  const auto all = feature::sigbus | feature::thread_id | feature::exact_address;
+  UFFDPP_REQUIRE(test::kernel_has(all));
   const auto plain = handle::open({.required = feature::sigbus});
-  const auto full =
-      handle::open({.required = feature::sigbus | feature::thread_id | feature::exact_address});
+  const auto full = handle::open({.required = all});
   const auto page = 16 * page_size();
   const auto missing = message_of(plain, page + 3, fault_kind::missing, false);
   EXPECT_EQ(missing.address, page);

@@ -217,7 +217,7 @@ TEST_F(allocation, is_not_needed_to_map_what_the_page_cache_has) {
 
 // With a child that lives, and for its faults as well as for the parent's.
 TEST_F(allocation, is_not_needed_to_serve_a_forked_child) {
-  UFFDPP_REQUIRE(test::fork_events());
+  UFFDPP_REQUIRE(test::followed_forks());
   enum step { none, childs_turn, childs_end };
   const auto shared = mapping::shared(page_size());
   auto& turn = *new (shared.bytes().data()) std::atomic<int>(none);

@@ -69,7 +69,7 @@ class events : public testing::TestWithParam<std::tuple<test::memory_kind, bool>
   }
 
   void SetUp() override {
-    UFFDPP_REQUIRE(test::fork_events());
+    UFFDPP_REQUIRE(test::followed_forks());
     UFFDPP_REQUIRE(test::kernel_has(uffd::feature::event_remap | uffd::feature::event_remove));
     UFFDPP_REQUIRE(test::available(kind(), 2 * pages, modes()));
   }

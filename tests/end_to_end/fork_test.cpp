@@ -68,7 +68,7 @@ class faulting_thread {
 class fork_following : public testing::TestWithParam<unsigned> {};
 
 TEST_P(fork_following, serves_every_child_and_forgets_it_while_callbacks_allocate) {
-  UFFDPP_REQUIRE(test::fork_events());
+  UFFDPP_REQUIRE(test::followed_forks());
   const auto before = test::open_descriptors();
   {
     uffd::fault_handler handler(allocate_and_copy, {.threads = GetParam()});

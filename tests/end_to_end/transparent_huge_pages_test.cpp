@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <optional>
 
 #include "support/memory.hpp"
@@ -22,7 +23,12 @@ using uffd::page_range;
 using uffd::page_size;
 namespace test = uffd::test;
 
-constexpr std::size_t huge_page = test::huge_page_size;
+// 2 MiB with pages of 4 KiB, 32 MiB with pages of 16 KiB.
+const std::size_t huge_page = [] {
+  std::size_t size = test::huge_page_size;
+  std::ifstream("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size") >> size;
+  return size;
+}();
 constexpr std::size_t count = 3;
 
 // `count` stretches that may each be one huge page.

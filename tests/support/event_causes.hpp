@@ -6,7 +6,9 @@
 #include <sys/mman.h>
 
 #include <cstdint>
+#include <string>
 
+#include "support/memory.hpp"
 #include "uffd/page_range.hpp"
 
 namespace uffd::test {
@@ -37,6 +39,25 @@ inline void move_memory(page_range from, std::uintptr_t to, int flags = 0) {
 // The same without a gap where the memory was (Linux 5.7).
 inline void move_memory_and_keep_place(page_range from, std::uintptr_t to) {
   move_memory(from, to, MREMAP_DONTUNMAP);
+}
+
+// Why memory of the kind can't be dropped or moved so; huge pages can from Linux 5.18 and 5.16 on.
+//   UFFDPP_REQUIRE(test::movable(GetParam()));
+inline std::string droppable(memory_kind kind) {
+  const memory some(kind, 1);
+  return ::madvise(some.bytes().data(), some.size(), MADV_DONTNEED) == 0
+             ? ""
+             : "this kernel drops no such pages";
+}
+inline std::string movable(memory_kind kind) {
+  const memory some(kind, 1);
+  const memory place(kind, 1);
+  void* const from = some.bytes().data();
+  if (::mremap(from, some.size(), some.size(), MREMAP_MAYMOVE | MREMAP_FIXED,
+               place.bytes().data()) == MAP_FAILED)
+    return "this kernel moves no such pages";
+  ::mmap(from, some.size(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  return "";
 }
 
 }  // namespace uffd::test

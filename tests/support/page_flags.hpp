@@ -8,10 +8,16 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
+#include "support/requires.hpp"
 #include "uffd/detail/syscall.hpp"
 #include "uffd/detail/uapi.hpp"
 #include "uffd/error.hpp"
+#include "uffd/flags.hpp"
+#include "uffd/handle.hpp"
+#include "uffd/mapping.hpp"
+#include "uffd/open_options.hpp"
 #include "uffd/page_range.hpp"
 #include "uffd/unique_fd.hpp"
 
@@ -23,16 +29,34 @@ inline unique_fd open_pagemap() {
   return pagemap;
 }
 
-// Whether the page bears the write-protect (or, from Linux 7.3 on, read-write-protect) mark of
-// userfaultfd; so does a marker on a page that is missing.
-inline bool is_marked(std::uintptr_t address) {
-  constexpr unsigned mark = 57;
+// That bit of what /proc/self/pagemap has for the page.
+inline bool has_flag(std::uintptr_t address, unsigned bit) {
   std::uint64_t entry = 0;
   const auto at = static_cast<off_t>(address / page_size() * sizeof entry);
   if (::pread(open_pagemap().get(), &entry, sizeof entry, at) != sizeof entry)
     uffd::detail::throw_errno(errno, "reading /proc/self/pagemap");
-  return ((entry >> mark) & 1) != 0;
+  return ((entry >> bit) & 1) != 0;
 }
+
+// Whether the page bears the write-protect (or, from Linux 7.3 on, read-write-protect) mark of
+// userfaultfd; so does a marker on a page that is missing.
+inline bool is_marked(std::uintptr_t address) { return has_flag(address, 57); }
+
+// Whether is_marked() can tell, as from Linux 5.14 on: UFFDPP_REQUIRE(test::told_marks()).
+inline std::string told_marks() {
+  static const bool told = [] {
+    if (!kernel_has(feature::pagefault_flag_wp).empty()) return false;
+    const auto on = handle::open({.required = feature::pagefault_flag_wp});
+    const auto one = mapping::anonymous(page_size());
+    one.bytes().front() = std::byte{1};
+    on.register_range(one.range(), register_mode::write_protect);
+    return on.write_protect(one.range()) && is_marked(one.range().begin());
+  }();
+  return told ? "" : "this kernel's pagemap tells of no marks";
+}
+
+// Whether what is mapped there is mapped nowhere else.
+inline bool is_exclusive(std::uintptr_t address) { return has_flag(address, 56); }
 
 // How many bytes of the range PAGEMAP_SCAN finds to be of all these categories (uapi::pagemap).
 // Requires pagemap_scan().
