@@ -15,6 +15,7 @@
 
 #include "support/awaited.hpp"
 #include "support/background.hpp"
+#include "support/closed_page.hpp"
 #include "support/event_causes.hpp"
 #include "support/events.hpp"
 #include "support/forked.hpp"
@@ -154,11 +155,11 @@ TEST_F(ended_range_of_a_loop, that_was_moved_meanwhile_is_closed_where_it_is) {
   ASSERT_TRUE(mover.waits_for_reader());
   region_ = {};
   EXPECT_TRUE(mover.finishes());
-  EXPECT_EQ(test::look(place.at(1)), test::takes_sigbus);
+  EXPECT_EQ(test::look(place.at(1)), test::closed_page());
 }
 
 TEST_F(ended_range_of_a_loop, that_was_forked_meanwhile_is_closed_in_the_child_too) {
-  UFFDPP_REQUIRE(test::fork_events());
+  UFFDPP_REQUIRE(test::followed_forks());
   serve(test::fill_by_offset());
   std::optional<test::held_child> child;
   test::background forker(

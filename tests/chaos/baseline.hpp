@@ -11,6 +11,7 @@
 
 #include "support/awaited.hpp"
 #include "support/descriptors.hpp"
+#include "support/sanitizers.hpp"
 #include "uffd/page_range.hpp"
 
 namespace uffd::chaos {
@@ -39,13 +40,13 @@ struct baseline {
   std::string lacking_since(const baseline& before) const {
     if (descriptors != before.descriptors) return "descriptors";
     if (threads != before.threads) return "threads";
-#if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
     // Sanitizers keep what was freed, and shadows of it.
-    constexpr std::size_t spare_mappings = 64;
-    constexpr std::size_t spare_bytes = std::size_t{16} << 20;
-    if (mappings > before.mappings + spare_mappings) return "mappings";
-    if (resident > before.resident + spare_bytes) return "resident memory";
-#endif
+    if constexpr (!test::address_sanitizer && !test::thread_sanitizer) {
+      constexpr std::size_t spare_mappings = 64;
+      constexpr std::size_t spare_bytes = std::size_t{16} << 20;
+      if (mappings > before.mappings + spare_mappings) return "mappings";
+      if (resident > before.resident + spare_bytes) return "resident memory";
+    }
     return "";
   }
 };

@@ -5,6 +5,7 @@
 #include <exception>
 
 #include "support/requires.hpp"
+#include "support/sanitizers.hpp"
 
 namespace uffd::chaos {
 namespace {
@@ -15,13 +16,9 @@ constexpr auto useful_features = feature::pagefault_flag_wp | feature::missing_h
                                  feature::wp_unpopulated | feature::poison | feature::move;
 
 // Where sanitizers make everything slow, lives are smaller.
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-constexpr std::size_t most_places = 32;
-constexpr std::size_t most_steps = 60;
-#else
-constexpr std::size_t most_places = 64;
-constexpr std::size_t most_steps = 120;
-#endif
+constexpr bool is_slow = test::address_sanitizer || test::thread_sanitizer;
+constexpr std::size_t most_places = is_slow ? 32 : 64;
+constexpr std::size_t most_steps = is_slow ? 60 : 120;
 static_assert(most_places <= pager::most_places);
 
 flags<register_mode> choose_modes(choices& chosen, test::memory_kind memory) {
