@@ -35,8 +35,8 @@ namespace uffd {
 /// where the kernel can't poison; a write to a protected page goes through unrecorded. The first
 /// error is rethrown by join(). A fault outside every served range is woken first; if it keeps
 /// coming for about two and a half seconds, it fails closed too. Where nothing helps, the process
-/// ends with a message rather than show wrong memory: when a followed child causes events without a
-/// microsecond's pause, so that a minute is not enough to close its pages.
+/// ends with a message rather than show wrong memory: when a followed child causes events for a
+/// minute without a gap between two in which its pages could be closed.
 ///
 /// Set-up throws std::system_error. Member functions may be called from any thread; one that was
 /// moved from may only be assigned to or end. It must not end in one of its own callbacks: that
