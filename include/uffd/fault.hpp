@@ -106,7 +106,8 @@ class UFFDPP_EXPORT fault {
   resolution zeropage() noexcept { return zeropage(page_); }
   /// Installs zeroes in `range`.
   resolution zeropage(page_range range) noexcept;
-  /// Maps the page that is in the page cache.
+  /// Maps the page that is in the page cache. EFAULT: it was dropped from there since (MADV_REMOVE,
+  /// fallocate(2)); where missing faults are served too, gone() lets it come again as one of those.
   resolution continue_(flags<fill_mode> mode = {}) noexcept { return continue_(page_, mode); }
   /// Maps the pages of `range` that are in the page cache.
   resolution continue_(page_range range, flags<fill_mode> mode = {}) noexcept;

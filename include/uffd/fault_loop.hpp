@@ -20,8 +20,9 @@ namespace uffd {
 /// What fault_handler does, whenever dispatch() is called: add fd() to a poll, epoll or io_uring
 /// loop and call dispatch() when it is readable. Options about threads and `stop` are ignored.
 /// There is no thread that could read on: with fork events negotiated, callbacks must not allocate
-/// while another thread of this process may fork, and a loop must not wait for a thread that unmaps
-/// or drops served memory. For one thread at a time; one that was moved from may only be
+/// while another thread of this process may fork, nor may a second such loop be there, for
+/// dispatch() allocates when a child comes; and a loop must not wait for a thread that unmaps or
+/// drops served memory. For one thread at a time; one that was moved from may only be
 /// assigned to or end. Ends like fault_handler, by options.on_stop.
 class UFFDPP_EXPORT fault_loop {
  public:
