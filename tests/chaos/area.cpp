@@ -3,6 +3,7 @@
 
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/types.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,8 +20,11 @@ namespace uffd::chaos {
 namespace {
 
 // Past the C library's functions, which ThreadSanitizer takes for writes to all of the memory.
+// An int would come with anything in its upper half.
+constexpr off_t from_its_begin = 0;
+
 std::uintptr_t map_at(std::uintptr_t place, std::size_t size, int protection, int flags, int file) {
-  const auto result = ::syscall(SYS_mmap, place, size, protection, flags, file, 0);
+  const auto result = ::syscall(SYS_mmap, place, size, protection, flags, file, from_its_begin);
   if (result == -1) uffd::detail::throw_errno(errno, "mmap of a lane's memory");
   return static_cast<std::uintptr_t>(result);
 }
@@ -125,7 +129,7 @@ int area::move(row from, std::size_t to, bool keep) const {
 bool area::reserve(row where) const {
   const auto range = range_of(where);
   return ::syscall(SYS_mmap, range.begin(), range.size(), PROT_NONE, nothing | MAP_FIXED_NOREPLACE,
-                   -1, 0) != -1;
+                   -1, from_its_begin) != -1;
 }
 
 }  // namespace uffd::chaos
