@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <deque>
 #include <optional>
@@ -230,19 +231,23 @@ TEST(range_of_a_truncated_file, ends_while_a_child_has_it_too) {
 // Neither ended nor protected for good: there is a page again when the file grows.
 TEST(failing_page_of_a_truncated_file, is_a_sigbus_while_the_file_is_short) {
   UFFDPP_REQUIRE(test::available(test::memory_kind::shared, 2));
-  const test::memory* memory = nullptr;
+  const test::memory memory(test::memory_kind::shared, 2);
   const auto set_size = [&](std::size_t pages) {
-    EXPECT_EQ(::ftruncate(memory->mapping().file(), static_cast<off_t>(pages * page_size())), 0);
+    EXPECT_EQ(::ftruncate(memory.mapping().file(), static_cast<off_t>(pages * page_size())), 0);
   };
-  bool cuts = true;
-  test::serving served(test::memory_kind::shared, 2, [&](fault& raised) {
-    if (std::exchange(cuts, false)) set_size(1);
-    return test::fill_by_offset()(raised);
-  });
-  memory = &served.memory();
-  EXPECT_EQ(test::toucher(served.at(1)).saw(), test::takes_sigbus);
+  std::atomic<bool> cuts{true};
+  fault_handler_options options = test::one_thread();
+  options.open.required |= test::features_of(test::memory_kind::shared, register_mode::missing);
+  fault_handler handler(
+      [&](fault& raised) {
+        if (cuts.exchange(false)) set_size(1);
+        return test::fill_by_offset()(raised);
+      },
+      options);
+  const auto region = handler.serve(memory.range());
+  EXPECT_EQ(test::toucher(memory.at(1)).saw(), test::takes_sigbus);
   set_size(2);
-  EXPECT_EQ(test::toucher(served.at(1)).saw(), test::shows(test::byte_of(1)));
+  EXPECT_EQ(test::toucher(memory.at(1)).saw(), test::shows(test::byte_of(1)));
 }
 
 // The failed page is gone by then, and what is there now is served by somebody else.

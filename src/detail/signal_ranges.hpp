@@ -87,7 +87,7 @@ class signal_ranges {
  private:
   struct ended_range {
     page_range range;
-    std::uint64_t number;  // counted from 1
+    std::uint64_t number = 0;  // counted from 1
     std::chrono::steady_clock::time_point end;
   };
   struct table {
