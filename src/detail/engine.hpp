@@ -275,6 +275,7 @@ class engine final : public range_owner, public std::enable_shared_from_this<eng
   std::optional<failure> first_failure_;  // unless first_error_ was first
   std::atomic<int> unreadable_{0};        // errno of a failed read, without an object for it
   std::atomic<std::size_t> fruitless_reads_{0};
+  std::atomic<std::size_t> events_read_{0};
 };
 
 // With the control lock held: readers see the old table or the new one, and keep what they see.

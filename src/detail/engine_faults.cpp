@@ -174,7 +174,8 @@ bool engine::add_waiting(const pending_fault& pending, std::int64_t due,
 
 bool engine::take_in(address_space& space) noexcept {
   std::array<uapi::message, message_reader::capacity> messages{};
-  const auto before = events_.unfinished();
+  if (!events_.has_room_for(messages.size())) return false;
+  const auto before = events_read_.load(std::memory_order_relaxed);
   const auto faults = is_gated_ ? read_urgently(space, messages) : read(space, messages);
   for (const uapi::message& raw : faults) {
     const auto fault = decode_fault(raw, space.features);
@@ -185,7 +186,7 @@ bool engine::take_in(address_space& space) noexcept {
     space.unanswered =
         range_between(std::min(hull.begin(), page.begin()), std::max(hull.end(), page.end()));
   }
-  const bool some = !faults.empty() || events_.unfinished() != before;
+  const bool some = !faults.empty() || events_read_.load(std::memory_order_relaxed) != before;
   if (some) nudge();
   return some;
 }

@@ -75,10 +75,14 @@ bool engine::await_room() noexcept {
   call_sleep(1'000'000);
 }
 
-// Queued before they are recorded: who sees the new generation finds the event in the queue.
+// Queued before they are recorded: who sees the new generation finds the event in the queue. Where
+// so many wait, the same pages dropped twice are told of once.
 void engine::queue_events(address_space& space, std::span<const uapi::message> events) noexcept {
+  events_read_.fetch_add(events.size(), std::memory_order_relaxed);
   for (const uapi::message& raw : events) {
-    if (!events_.push({space.shared_from_this(), raw}))
+    const bool is_known =
+        raw.event == uapi::event::remove && !has_room() && events_.ends_with(space, raw);
+    if (!is_known && !events_.push({space.shared_from_this(), raw}))
       end_process("more events than can be queued, and no callback returns");
     const event seen = decode(raw, space.features);
     if (const auto* moved = std::get_if<remap_event>(&seen)) {

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -37,6 +38,19 @@ class event_queue {
 
   // Events that were read and whose handling has not ended.
   std::size_t unfinished() const noexcept { return unfinished_.load(std::memory_order_seq_cst); }
+
+  bool has_room_for(std::size_t events) const noexcept {
+    const std::lock_guard lock(mutex_);
+    return count_ + events <= capacity_;
+  }
+
+  // Whether the last one that was pushed says the same, and nobody has popped it.
+  bool ends_with(const address_space& space, const uapi::message& raw) const noexcept {
+    const std::lock_guard lock(mutex_);
+    if (count_ == 0) return false;
+    const queued_event& last = ring_[(first_ + count_ - 1) % capacity_];
+    return last.space.get() == &space && std::memcmp(&last.raw, &raw, sizeof raw) == 0;
+  }
 
   // False if the ring is full.
   bool push(queued_event event) noexcept {
