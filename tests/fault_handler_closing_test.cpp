@@ -231,6 +231,7 @@ TEST(range_of_a_truncated_file, ends_while_a_child_has_it_too) {
 // Neither ended nor protected for good: there is a page again when the file grows.
 TEST(failing_page_of_a_truncated_file, is_a_sigbus_while_the_file_is_short) {
   UFFDPP_REQUIRE(test::available(test::memory_kind::shared, 2));
+  UFFDPP_REQUIRE(test::kernel_has(feature::poison));
   const test::memory memory(test::memory_kind::shared, 2);
   const auto set_size = [&](std::size_t pages) {
     EXPECT_EQ(::ftruncate(memory.mapping().file(), static_cast<off_t>(pages * page_size())), 0);

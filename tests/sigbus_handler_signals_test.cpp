@@ -126,14 +126,20 @@ TEST(former_sigbus_action, by_default_ends_the_process_though_the_page_is_there_
 
 #if defined(__x86_64__)
 // An address that no pointer can have, through the register of the stack's frames.
+void access_beyond_all_addresses() {
+  asm volatile(
+      "push %%rbp\n\tmovabs $0x8000000000000000, %%rbp\n\t"
+      "mov 0(%%rbp), %%rax\n\tpop %%rbp" ::
+          : "rax", "memory");
+}
+
 TEST(former_sigbus_action, that_ignores_does_not_ignore_what_has_no_address) {
+  if (in_child([] { access_beyond_all_addresses(); }) != dies_of(SIGBUS))
+    GTEST_SKIP() << "this processor raises another signal for it (QEMU)";
   EXPECT_EQ(in_child([] {
               ::signal(SIGBUS, SIG_IGN);
               test::serving_in_thread served(1, test::fill_by_offset());
-              asm volatile(
-                  "push %%rbp\n\tmovabs $0x8000000000000000, %%rbp\n\t"
-                  "mov 0(%%rbp), %%rax\n\tpop %%rbp" ::
-                      : "rax", "memory");
+              access_beyond_all_addresses();
               return 0;
             }),
             dies_of(SIGBUS));

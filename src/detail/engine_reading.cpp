@@ -81,7 +81,7 @@ void engine::queue_events(address_space& space, std::span<const uapi::message> e
   events_read_.fetch_add(events.size(), std::memory_order_relaxed);
   for (const uapi::message& raw : events) {
     const bool is_known =
-        raw.event == uapi::event::remove && !has_room() && events_.ends_with(space, raw);
+        raw.event == uapi::event::remove && !has_room() && events_.ends_with_removal(space, raw);
     if (!is_known && !events_.push({space.shared_from_this(), raw}))
       end_process("more events than can be queued, and no callback returns");
     const event seen = decode(raw, space.features);

@@ -5,7 +5,6 @@
 
 #include <atomic>
 #include <cstddef>
-#include <cstring>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -44,12 +43,14 @@ class event_queue {
     return count_ + events <= capacity_;
   }
 
-  // Whether the last one that was pushed says the same, and nobody has popped it.
-  bool ends_with(const address_space& space, const uapi::message& raw) const noexcept {
+  // Whether the last one that was pushed tells of the same removal, and nobody has popped it.
+  bool ends_with_removal(const address_space& space, const uapi::message& raw) const noexcept {
     const std::lock_guard lock(mutex_);
     if (count_ == 0) return false;
     const queued_event& last = ring_[(first_ + count_ - 1) % capacity_];
-    return last.space.get() == &space && std::memcmp(&last.raw, &raw, sizeof raw) == 0;
+    return last.space.get() == &space && last.raw.event == uapi::event::remove &&
+           last.raw.argument.remove.start == raw.argument.remove.start &&
+           last.raw.argument.remove.end == raw.argument.remove.end;
   }
 
   // False if the ring is full.

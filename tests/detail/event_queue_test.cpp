@@ -38,21 +38,27 @@ TEST(event_queue, refuses_more_than_its_capacity) {
   EXPECT_EQ(queue.unfinished(), 2U) << "a refused one counts";
 }
 
-TEST(event_queue, tells_what_was_pushed_last_until_it_is_popped) {
+TEST(event_queue, tells_what_removal_was_pushed_last_until_it_is_popped) {
+  const auto removal = [](std::uint64_t start) {
+    auto event = event_number(uapi::event::remove);
+    event.raw.argument.remove.start = start;
+    event.raw.argument.remove.end = 5 * page_size();
+    return event;
+  };
   event_queue queue(2);
   const auto space = std::make_shared<address_space>(handle_access::none(), 1);
   const auto other = std::make_shared<address_space>(handle_access::none(), 2);
-  auto one = event_number(1);
+  auto one = removal(page_size());
   one.space = space;
-  EXPECT_FALSE(queue.ends_with(*space, one.raw));
+  EXPECT_FALSE(queue.ends_with_removal(*space, one.raw));
   EXPECT_TRUE(queue.push(one));
-  EXPECT_TRUE(queue.ends_with(*space, one.raw));
-  EXPECT_FALSE(queue.ends_with(*other, one.raw));
-  EXPECT_FALSE(queue.ends_with(*space, event_number(2).raw));
+  EXPECT_TRUE(queue.ends_with_removal(*space, one.raw));
+  EXPECT_FALSE(queue.ends_with_removal(*other, one.raw));
+  EXPECT_FALSE(queue.ends_with_removal(*space, removal(2 * page_size()).raw));
   EXPECT_TRUE(queue.has_room_for(1));
   EXPECT_FALSE(queue.has_room_for(2));
   EXPECT_TRUE(queue.pop());
-  EXPECT_FALSE(queue.ends_with(*space, one.raw));
+  EXPECT_FALSE(queue.ends_with_removal(*space, one.raw));
 }
 
 TEST(event_queue, of_nothing_pops_nothing) {
