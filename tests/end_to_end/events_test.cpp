@@ -71,7 +71,8 @@ class events : public testing::TestWithParam<std::tuple<test::memory_kind, bool>
   void SetUp() override {
     UFFDPP_REQUIRE(test::followed_forks());
     UFFDPP_REQUIRE(test::kernel_has(uffd::feature::event_remap | uffd::feature::event_remove));
-    UFFDPP_REQUIRE(test::available(kind(), 2 * pages, modes()));
+    // The child's pages come beside those that two mappings reserve.
+    UFFDPP_REQUIRE(test::available(kind(), 3 * pages, modes()));
   }
 
   // What the child sees in pages [first, last) at `begin`, and that it can write there; 0 or which
