@@ -17,7 +17,7 @@ enum class condition {
   /// EAGAIN: the address space is changing (an event is unread, or was read a moment ago), or only
   /// a part was done. Read events and try again a little later.
   retry = 1,
-  /// EEXIST: a page (or a marker) is there already. Nobody was woken.
+  /// EEXIST: a page (or a marker) is there already, or no huge page is left. Nobody was woken.
   already_present,
   /// ENOENT: the range isn't registered, was unmapped, or crosses the border of a mapping.
   not_registered,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "fault_kind.hpp"
 
+#include <linux/futex.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -27,18 +28,39 @@ bool is_readable(std::uintptr_t address) noexcept {
          errno != EFAULT;
 }
 
+bool is_writable(std::uintptr_t address) noexcept {
+  // Adds nothing, atomically, and wakes nobody unless it finds less than the least it can compare
+  // with; who waits for a futex there sleeps on, or sees a spurious wake.
+  constexpr auto add_nothing = FUTEX_OP(FUTEX_OP_ADD, 0, FUTEX_OP_CMP_LT, -2048);
+  std::uint32_t nobody_waits = 0;
+  const auto at = align_down(address, sizeof nobody_waits);
+  return ::syscall(SYS_futex, &nobody_waits, FUTEX_WAKE_OP_PRIVATE, 0, 0L, at, add_nothing) >= 0 ||
+         errno != EFAULT;
+}
+
+namespace {
+
+// A huge page that isn't protected, and that the kernel has none left to copy to for a writer.
+bool is_without_copy(const handle& on, std::uintptr_t address) noexcept {
+  const auto page = state_of_page(on, address);
+  return page && page->present && !page->write_protected && !is_writable(address);
+}
+
+}  // namespace
+
 std::optional<fault_kind> kind_of(const handle& on, const region_info& region,
                                   std::uintptr_t address, const fault_cause& cause) noexcept {
   const auto modes = region.modes;
+  const bool is_huge = region.page_size != page_size();
   if (cause.is_protection) {
-    if (modes.has(register_mode::write_protect)) return fault_kind::write_protect;
-    return std::nullopt;
+    if (!modes.has(register_mode::write_protect)) return std::nullopt;
+    if (is_huge && is_without_copy(on, address)) return std::nullopt;
+    return fault_kind::write_protect;
   }
   if (!cause.is_known && modes.has(register_mode::write_protect)) {
     const auto page = state_of_page(on, address);
     if (page && page->present && page->write_protected) return fault_kind::write_protect;
   }
-  const bool is_huge = region.page_size != page_size();
   if (modes.has(register_mode::missing) && modes.has(register_mode::minor))
     return is_huge || is_in_core(address) ? fault_kind::minor : fault_kind::missing;
   if (modes.has(register_mode::minor)) return fault_kind::minor;

@@ -20,6 +20,9 @@ bool is_in_core(std::uintptr_t address) noexcept;
 // Whether the memory can be read now: asked of the kernel, so no signal comes of it.
 bool is_readable(std::uintptr_t address) noexcept;
 
+// The same for writes. Changes nothing.
+bool is_writable(std::uintptr_t address) noexcept;
+
 // Nothing if memory of those modes raises no such fault: then it is somebody else's SIGBUS.
 std::optional<fault_kind> kind_of(const handle& on, const region_info& region,
                                   std::uintptr_t address, const fault_cause& cause) noexcept;

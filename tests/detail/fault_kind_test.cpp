@@ -88,6 +88,18 @@ TEST(is_readable, tells_what_a_read_would_meet) {
   EXPECT_FALSE(is_readable(test::unmapped_page().begin()));
 }
 
+TEST(is_writable, tells_what_a_write_would_meet_and_writes_nothing) {
+  const auto memory = mapping::anonymous(2 * page_size());
+  const auto begin = memory.range().begin();
+  test::write_byte(begin, 5);
+  EXPECT_TRUE(is_writable(begin + 1));
+  EXPECT_EQ(test::look(begin), test::shows(5));
+  ASSERT_EQ(::mprotect(memory.bytes().data(), page_size(), PROT_READ), 0);
+  EXPECT_FALSE(is_writable(begin));
+  EXPECT_TRUE(is_writable(begin + page_size()));
+  EXPECT_FALSE(is_writable(test::unmapped_page().begin()));
+}
+
 TEST(is_in_core, tells_what_the_page_cache_has) {
   const auto memory = mapping::shared(2 * page_size());
   test::write_byte(memory.alias().range().begin(), 1);

@@ -42,6 +42,26 @@ int attempt_without_marker(const handle& on, page_range page, Attempt&& attempt)
   return number;
 }
 
+// Whether a huge page is there. Where pagemap can't be asked, one that isn't is poisoned.
+inline bool is_huge_page_there(const handle& on, page_range page) noexcept {
+  if (const auto state = state_of_page(on, page.begin())) return state->present;
+  return on.poison(page, wake_mode::dont_wake).number != 0;
+}
+
+// COPY answers EEXIST too where no huge page is left: 0, or EEXIST where one is there, or ENOMEM.
+template <class Attempt>
+int settle_huge_page(const handle& on, page_range page, flags<fill_mode> mode,
+                     Attempt&& attempt) noexcept {
+  // Shared memory may have it without this mapping, where pagemap does not see it.
+  const int continued = on.continue_(page, mode).number;
+  if (continued == EINVAL) return EEXIST;
+  if (continued != EFAULT) return continued;
+  if (is_huge_page_there(on, page)) return EEXIST;
+  // It may have been dropped since. COPY replaces poison.
+  const int number = attempt(page).number;
+  return number == EEXIST ? ENOMEM : number;
+}
+
 inline resolution resolution_of(int number) noexcept {
   switch (number) {
     case 0:
@@ -102,12 +122,14 @@ resolution resolve_rest(const handle& on, page_range range, std::size_t page, ou
                                                          std::span<const std::byte> from,
                                                          flags<fill_mode> mode, std::size_t page,
                                                          outcome first) noexcept {
+  const auto attempt = [&](page_range rest) {
+    return on.copy(rest.begin(), from.subspan(rest.begin() - to, rest.size()), mode);
+  };
   return resolve_rest(
-      on, page_range(to, from.size()), page, first,
-      [&](page_range rest) {
-        return on.copy(rest.begin(), from.subspan(rest.begin() - to, rest.size()), mode);
-      },
-      [](page_range) { return EEXIST; });
+      on, page_range(to, from.size()), page, first, attempt, [&](page_range occupied) {
+        return occupied.size() > page_size() ? settle_huge_page(on, occupied, mode, attempt)
+                                             : EEXIST;
+      });
 }
 
 [[gnu::cold, gnu::noinline]] inline resolution zeropage_rest(const handle& on, page_range range,
