@@ -62,14 +62,11 @@ inline int call_poll(pollfd* entries, nfds_t count, const timespec* timeout) noe
 // signal handlers wait by it.
 inline void call_sleep(std::int64_t nanoseconds) noexcept {
   const struct {
-    std::int64_t seconds;
-    std::int64_t nanoseconds;
-  } pause{nanoseconds / 1'000'000'000, nanoseconds % 1'000'000'000};
-#ifdef SYS_clock_nanosleep_time64
-  ::syscall(SYS_clock_nanosleep_time64, CLOCK_MONOTONIC, 0, &pause, nullptr);
-#else
+    long seconds;
+    long nanoseconds;
+  } pause{static_cast<long>(nanoseconds / 1'000'000'000),
+          static_cast<long>(nanoseconds % 1'000'000'000)};
   ::syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &pause, nullptr);
-#endif
 }
 
 // An eventfd's or timerfd's counter is all that is written or read by these two.
