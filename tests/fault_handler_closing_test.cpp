@@ -190,27 +190,6 @@ TEST_F(ended_range_of_a_loop, loses_no_fault_of_another) {
     EXPECT_EQ(readers[page].saw(), test::shows(test::byte_of(page)));
 }
 
-// What a fork under way brings back after a stop ends by the policy of the stop, not of the range.
-TEST(forks_against_a_stop, end_by_its_policy) {
-  UFFDPP_REQUIRE(test::followed_forks());
-  serve_options options;
-  options.on_end = close_policy::leave_zero;
-  for (int round = 0; round < 60; ++round) {
-    const test::memory memory(test::memory_kind::anonymous, 1);
-    fault_handler handler{test::fill_by_offset()};
-    const auto region = handler.serve(memory.range(), options);
-    std::optional<test::held_child> child;
-    test::background forker(
-        [&] { child.emplace([&] { static_cast<void>(test::look(memory.at(0))); }); });
-    if (round % 2 != 0) ::usleep(static_cast<useconds_t>(round) * 5);
-    handler.request_stop();
-    handler.join();
-    ASSERT_TRUE(forker.finishes());
-    child->let_go();
-    ASSERT_EQ(child->process().wait(), test::dies_of(SIGBUS)) << "round " << round;
-  }
-}
-
 // Beyond the end of the file every access is SIGBUS; POISON answers EFAULT there.
 TEST(range_of_a_truncated_file, ends_while_a_child_has_it_too) {
   UFFDPP_REQUIRE(test::available(test::memory_kind::shared, 1));
