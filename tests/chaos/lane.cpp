@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <exception>
 
+#include "support/continue_protects.hpp"
 #include "support/requires.hpp"
 #include "support/sanitizers.hpp"
 
@@ -65,6 +66,7 @@ life_plan choose_life(std::uint64_t seed, test::memory_kind memory) {
   plan.in_few_pieces = chosen.one_in(2);
   plan.pager.some_are_refused = chosen.one_in(5);
   plan.pager.protects = chosen.one_in(2);
+  plan.pager.protects_minor = test::continue_protects().empty();
   plan.pager.moves = memory == test::memory_kind::anonymous && chosen.one_in(2);
   plan.pager.in_thread = plan.server.kind == server_kind::in_thread;
   return plan;

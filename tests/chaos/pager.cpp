@@ -103,7 +103,8 @@ flags<fill_mode> pager::some_mode(choices& mood, const fault& raised) const noex
 }
 
 resolution pager::serve_minor(choices& mood, fault& raised) {
-  const auto answer = raised.continue_(some_mode(mood, raised));
+  const auto mode = some_mode(mood, raised);
+  const auto answer = raised.continue_(how_.protects_minor ? mode : flags<fill_mode>());
   // MADV_REMOVE goes on when its event is read: what was in the page cache may be gone since.
   if (answer.error() == std::errc::bad_address && !how_.in_thread)
     return serve_missing(mood, raised);

@@ -28,6 +28,7 @@ struct manners {
   std::size_t page_size = 0;
   bool some_are_refused = false;  // fails on some pages, for ever
   bool protects = false;          // installs some pages write-protected
+  bool protects_minor = false;    // those of the page cache, too
   bool moves = false;             // where the kernel can
   bool in_thread = false;         // runs in signal handlers
 };
