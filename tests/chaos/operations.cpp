@@ -116,10 +116,20 @@ void life::drop_mappings(const operation& what) {
 }
 
 void life::protect(const operation& what) {
+  const auto write_protect = [&](row part) {
+    outcome done;
+    do done = server_->on().write_protect(memory_.range_of(part));
+    while (done.error() == condition::retry);
+    return done;
+  };
   for_each_served(what.where, [&](row part) {
-    const auto range = memory_.range_of(part);
-    auto done = server_->on().write_protect(range);
-    while (done.error() == condition::retry) done = server_->on().write_protect(range);
+    auto done = write_protect(part);
+    // Parts of one range may lie in several mappings: kernels before 6.3 protect no such at once.
+    if (done.error() == condition::not_registered)
+      for (auto index = part.first; index < part.end(); ++index) {
+        done = write_protect({index, 1});
+        if (!done) break;
+      }
     if (!done) {
       say("chaos: write_protect: errno %d\n", done.number);
       end_wrong(lane_);
