@@ -36,8 +36,10 @@ life::life(progress& lane, const life_plan& plan, experience& learnt, std::uint6
       was_dropped_(plan.places),
       was_protected_(plan.places),
       written_before_(plan.touchers) {
-  can_tell_missing_ = server_->on().features().has(feature::poison) &&
-                      test::this_machine().pagemap_scan() && !test::swap_space().empty();
+  const bool can_poison = server_->on().features().has(feature::poison);
+  can_tell_missing_ =
+      can_poison && test::this_machine().pagemap_scan() && !test::swap_space().empty();
+  protects_refused_ = plan.pager.some_are_refused && !can_poison;
   void* const shared =
       ::mmap(nullptr, sizeof(report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (shared == MAP_FAILED) uffd::detail::throw_errno(errno, "mmap of a report");
@@ -195,7 +197,8 @@ expectation life::expected(std::size_t index) const {
   page.least = at.least;
   page.most = pager_.generation();
   page.some_are_refused = plan_.pager.some_are_refused;
-  page.may_signal = at.may_be_poisoned || (plan_.pager.some_are_refused && page.may_be_new);
+  page.may_signal =
+      at.may_be_poisoned || protects_refused_ || (plan_.pager.some_are_refused && page.may_be_new);
   const bool may_lose = was_dropped_[index] || at.may_vanish;
   for (std::size_t each = 0; each < plan_.touchers; ++each) {
     auto& writing = page.writings[each];

@@ -118,6 +118,9 @@ class life {
   std::optional<touchers> touchers_;
   bool is_stopped_ = false;
   bool can_tell_missing_ = false;
+  // What fails is made inaccessible for good, each page a mapping of its own; a late failure takes
+  // along what others have installed meanwhile, which POISON would leave.
+  bool protects_refused_ = false;
 
   std::vector<permission> permissions_;
   std::vector<bool> was_dropped_;              // in this step

@@ -57,21 +57,23 @@ void life::perform(const operation& what) {
   }
 }
 
-// The parts of `where` that lie in one range each.
+// The parts of `where` that lie in one range each, and where pages are protected singly, single
+// pages: what one refuses, others don't.
 template <class Each>
 void life::for_each_served(row where, Each&& each) {
   for (auto index = where.first; index < where.end();) {
-    const auto part = memory_.like(index, where.end() - index);
+    const auto part = memory_.like(index, protects_refused_ ? 1 : where.end() - index);
     if (memory_[index].used_for == place::use::served) each(part);
     index = part.end();
   }
 }
 
-// False where this kernel can't do that to such memory.
+// False where this kernel can't do that to such memory. EACCES: MADV_REMOVE, of what is protected.
 bool life::advise(row where, int advice, const char* what) {
   const auto range = memory_.range_of(where);
   if (::madvise(reinterpret_cast<void*>(range.begin()), range.size(), advice) == 0) return true;
-  if (errno == EINVAL || errno == EOPNOTSUPP) return false;
+  if (errno == EINVAL || errno == EOPNOTSUPP || (errno == EACCES && protects_refused_))
+    return false;
   say("chaos: %s of %zu places from %zu: errno %d\n", what, where.count, where.first, errno);
   end_wrong(lane_);
 }
