@@ -22,10 +22,11 @@ namespace uffd {
 /// The kernel's UNREGISTER would turn every page that is not there, and every fault that waits,
 /// into zeroes. So a region that ends before complete() was called makes what is missing
 /// inaccessible first: the missing pages are poisoned (SIGBUS; one page-table entry for each),
-/// where the kernel can't do that (before 6.6) the whole range is protected from all access
-/// (SIGSEGV). Then it unregisters and wakes. Memory that was unmapped and a process that is gone
-/// are tolerated. A region that ends in a forked child changes nothing there. While an event of the
-/// handle is unread, the end waits for its reader, five seconds at most, and then protects.
+/// where the kernel can't do that (before 6.6) all that is registered of the range is protected
+/// from all access (SIGSEGV). Then it unregisters and wakes. Memory that was unmapped and a process
+/// that is gone are tolerated. A region that ends in a forked child changes nothing there. While an
+/// event of the handle is unread, the end waits for its reader, five seconds at most, and then
+/// protects.
 ///
 /// Of private memory, missing is what is neither present nor swapped out. Of shared memory it is
 /// every page that this mapping has not mapped: also one that is in the page cache, written through

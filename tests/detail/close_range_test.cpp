@@ -4,11 +4,13 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/mman.h>
 
 #include <cerrno>
 #include <optional>
 
 #include "support/events.hpp"
+#include "support/followed_child.hpp"
 #include "support/forked.hpp"
 #include "support/on_every_kind.hpp"
 #include "support/requires.hpp"
@@ -64,6 +66,20 @@ TEST_P(close_range_on_memory, tolerates_memory_that_was_unmapped) {
   close_range(on(), info, close_policy::inaccessible);
 }
 
+TEST_P(close_range_on_memory, without_poison_leaves_what_was_mapped_there_since) {
+  const auto info = without_poison();
+  const auto hole = memory().page(1);
+  ASSERT_NE(::mmap(reinterpret_cast<void*>(hole.begin()), hole.size(), PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+            MAP_FAILED);
+  test::write_byte(hole.begin(), 7);
+  close_range(on(), info, close_policy::inaccessible);
+  EXPECT_EQ(look(memory().at(0)), test::takes_sigsegv);
+  EXPECT_EQ(look(memory().at(1)), shows(7));
+  EXPECT_EQ(look(memory().at(2)), test::takes_sigsegv);
+  EXPECT_EQ(look(memory().at(3)), test::takes_sigsegv);
+}
+
 TEST_P(close_range_on_memory, of_a_range_with_an_unregistered_stretch_poisons_the_rest) {
   UFFDPP_REQUIRE(test::kernel_has(feature::poison));
   const auto info = with_poison();
@@ -107,6 +123,19 @@ TEST(close_range, of_another_process_without_poison_ends_this_one) {
               close_range(parents, info, close_policy::inaccessible);
             }),
             test::dies_of(SIGABRT));
+  EXPECT_TRUE(on.copy(one.begin(), test::filled(page_size(), 7)));
+}
+
+TEST(close_range, of_a_child_that_died_without_poison_does_nothing) {
+  UFFDPP_REQUIRE(test::fork_events());
+  const auto on = handle::open({.required = feature::event_fork});
+  const test::memory one(test::memory_kind::anonymous, 1);
+  const auto offered = on.register_range(one.range(), register_mode::missing);
+  test::followed_child child(on);
+  const region_info info{one.range(), page_size(), register_mode::missing,
+                         offered - range_ioctl::poison, 0};
+  child.end();
+  close_range(child.on(), info, close_policy::inaccessible);
   EXPECT_TRUE(on.copy(one.begin(), test::filled(page_size(), 7)));
 }
 

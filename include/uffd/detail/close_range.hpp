@@ -8,6 +8,7 @@
 #include <bit>
 #include <cerrno>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -98,17 +99,6 @@ int do_everywhere(page_range range, std::size_t page, patience& left, ReadEvents
   return 0;
 }
 
-// Returns when no event is unread, as an ioctl that installs does by itself: who caused one waits
-// for its reader. `page` bears no mark. Answers ESRCH when the process is gone.
-template <class ReadEvents>
-int await_events(const handle& on, page_range page, patience& left,
-                 ReadEvents& read_events) noexcept {
-  for (;;) {
-    const int number = on.write_unprotect(page, wake_mode::dont_wake).number;
-    if (number != EAGAIN || !left.wait(read_events())) return number;
-  }
-}
-
 // mprotect() answers ENOMEM for what isn't mapped and where a process has too many mappings.
 inline bool is_mapped(std::uintptr_t page) noexcept {
   unsigned char ignored = 0;
@@ -129,17 +119,57 @@ inline bool protect_from_access(const handle& on, page_range range, std::size_t 
   return true;
 }
 
+// Where a COPY must end that may install nothing: a page that nobody can read.
+class unreadable_source {
+ public:
+  unreadable_source() noexcept
+      : begin_(::mmap(nullptr, page_size(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) {}
+  unreadable_source(const unreadable_source&) = delete;
+  unreadable_source& operator=(const unreadable_source&) = delete;
+  ~unreadable_source() {
+    if (begin_ != MAP_FAILED) ::munmap(begin_, page_size());
+  }
+
+  // ENOENT where something of `part` isn't registered, EAGAIN while an event is unread; anything
+  // else if all of it may be registered.
+  outcome ask(const handle& on, page_range part) const noexcept {
+    if (begin_ == MAP_FAILED) return {0, ENOMEM};
+    return on.copy(part.begin(), {static_cast<const std::byte*>(begin_), part.size()});
+  }
+
+ private:
+  void* const begin_;
+};
+
+// Takes all access away from what is registered of `range`: where it was unmapped, somebody else
+// may have mapped memory since. Waits for unread events, as an ioctl that installs does: who caused
+// one waits for its reader. Answers as do_everywhere() does; EPERM: another process can't be
+// helped.
+template <class ReadEvents>
+int protect_registered(const handle& on, page_range range, std::size_t page, patience& left,
+                       ReadEvents& read_events) noexcept {
+  const unreadable_source source;
+  return do_everywhere(range, page, left, read_events, [&](page_range part) -> outcome {
+    const outcome asked = source.ask(on, part);
+    if (asked.number == EAGAIN || asked.number == ENOENT || asked.number == ESRCH) return asked;
+    if (on.foreign()) return {0, EPERM};
+    if (::mprotect(reinterpret_cast<void*>(part.begin()), part.size(), PROT_NONE) != 0)
+      return {0, errno};
+    return {part.size(), 0};
+  });
+}
+
 // Poisons what is missing in `range`, and where that can't be done takes all access to it away.
 template <class ReadEvents>
 void close_missing(const handle& on, page_range range, const region_info& info, patience& left,
                    ReadEvents& read_events) noexcept {
-  const bool can_poison = info.ioctls.has(range_ioctl::poison);
-  const int number =
-      can_poison
-          ? do_everywhere(range, info.page_size, left, read_events,
-                          [&](page_range part) { return on.poison(part, wake_mode::dont_wake); })
-          : await_events(on, {range.begin(), info.page_size}, left, read_events);
-  if ((can_poison && number == 0) || number == ESRCH) return;
+  int number = EINVAL;
+  if (info.ioctls.has(range_ioctl::poison))
+    number = do_everywhere(range, info.page_size, left, read_events,
+                           [&](page_range part) { return on.poison(part, wake_mode::dont_wake); });
+  if (number != 0 && number != ESRCH)
+    number = protect_registered(on, range, info.page_size, left, read_events);
+  if (number == 0 || number == ESRCH) return;
   if (protect_from_access(on, range, info.page_size)) return;
   // One mapping may be left where there is no room for two.
   if (protect_from_access(on, info.range, info.page_size)) return;
