@@ -101,14 +101,16 @@ class handle {
   outcome move(std::uintptr_t to, page_range from, flags<move_mode> mode = {}) const noexcept;
 
   /// UFFDIO_CONTINUE, Linux 5.13: maps pages that are in the page cache already. EFAULT: they
-  /// aren't.
+  /// aren't. It can write-protect them from Linux 6.4 on (EINVAL before).
   outcome continue_(page_range range, flags<fill_mode> mode = {}) const noexcept;
 
   /// UFFDIO_POISON, Linux 6.6: the next access takes SIGBUS. copy() heals it.
   outcome poison(page_range range, flags<wake_mode> mode = {}) const noexcept;
 
   /// UFFDIO_WRITEPROTECT: the next write faults. Never cross a registration: what comes before the
-  /// first unregistered page would stay protected (ENOENT).
+  /// first unregistered page would stay protected (ENOENT). Before Linux 6.3 it also answers
+  /// ENOENT, and protects nothing, where a range lies in several mappings: mprotect() or mremap()
+  /// of a part makes some.
   outcome write_protect(page_range range) const noexcept;
 
   /// UFFDIO_WRITEPROTECT without the mark: writes go through, and waiters are woken.
