@@ -52,14 +52,19 @@ inline bool is_huge_page_there(const handle& on, page_range page) noexcept {
 template <class Attempt>
 int settle_huge_page(const handle& on, page_range page, flags<fill_mode> mode,
                      Attempt&& attempt) noexcept {
-  // Shared memory may have it without this mapping, where pagemap does not see it.
-  const int continued = on.continue_(page, mode).number;
-  if (continued == EINVAL) return EEXIST;
-  if (continued != EFAULT) return continued;
-  if (is_huge_page_there(on, page)) return EEXIST;
-  // It may have been dropped since. COPY replaces poison.
-  const int number = attempt(page).number;
-  return number == EEXIST ? ENOMEM : number;
+  // Others may drop it and fill it in between, though hardly so often.
+  constexpr int most_rounds = 10;
+  for (int round = 1;; ++round) {
+    // Shared memory may have it without this mapping, where pagemap does not see it.
+    const int continued = on.continue_(page, mode).number;
+    if (continued == EINVAL) return EEXIST;
+    if (continued != EFAULT) return continued;
+    if (is_huge_page_there(on, page)) return EEXIST;
+    // It replaces poison.
+    const int number = attempt(page).number;
+    if (number != EEXIST) return number;
+    if (round == most_rounds || on.foreign()) return ENOMEM;
+  }
 }
 
 inline resolution resolution_of(int number) noexcept {
