@@ -3,6 +3,8 @@
 // much takes memory as was ever in use at a time.
 #pragma once
 
+#include <sys/mman.h>
+
 #include <atomic>
 #include <cstddef>
 #include <memory>
@@ -27,7 +29,10 @@ class event_queue {
   explicit event_queue(std::size_t capacity)
       : capacity_(capacity),
         memory_(mapping::anonymous(align_up(capacity * sizeof(queued_event), page_size()))),
-        ring_(reinterpret_cast<queued_event*>(memory_.bytes().data())) {}
+        ring_(reinterpret_cast<queued_event*>(memory_.bytes().data())) {
+    // A huge page for the first event would be more than is in use.
+    ::madvise(memory_.bytes().data(), memory_.bytes().size(), MADV_NOHUGEPAGE);
+  }
   event_queue(const event_queue&) = delete;
   event_queue& operator=(const event_queue&) = delete;
   ~event_queue() {
