@@ -45,6 +45,32 @@ TEST_P(minor_fault_on, continue_maps_what_an_alias_wrote) {
   EXPECT_EQ(missing, 1);
 }
 
+// Somebody else fills it through the alias, and has not come to its end.
+TEST_P(minor_fault_on, copy_shows_no_page_that_is_still_being_written) {
+  UFFDPP_REQUIRE(test::available(GetParam(), 1, modes));
+  std::optional<mapping> alias;
+  std::atomic<bool> is_told{false};
+  test::signal ready;
+  test::serving served(
+      GetParam(), 1,
+      [&](fault& raised) {
+        EXPECT_TRUE(ready.comes());
+        const auto bytes = alias->bytes();
+        if (raised.kind() == fault_kind::missing) {
+          std::memset(bytes.data(), 5, bytes.size() / 2);
+          return test::fill(raised, 3);
+        }
+        is_told = true;
+        std::memset(bytes.data(), 8, bytes.size());
+        return raised.continue_();
+      },
+      modes);
+  alias.emplace(served.memory().mapping().alias());
+  ready.set();
+  EXPECT_EQ(test::toucher(served.at(0)).saw(), test::shows(8));
+  EXPECT_TRUE(is_told);
+}
+
 TEST_P(minor_fault_on, a_missing_page_may_be_filled_through_an_alias_and_continued) {
   UFFDPP_REQUIRE(test::available(GetParam(), 2, modes));
   std::optional<mapping> alias;

@@ -5,12 +5,14 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstddef>
 #include <string>
 #include <system_error>
 #include <utility>
 #include <vector>
 
+#include "support/background.hpp"
 #include "support/memory.hpp"
 #include "support/requires.hpp"
 #include "support/serving_in_thread.hpp"
@@ -118,6 +120,32 @@ TEST_P(kind_in_thread_on, poison_is_a_sigbus_for_a_write_to_a_protected_page_too
   EXPECT_EQ(test::look(served.at(1)), test::shows(0));
   ASSERT_TRUE(served.handler().on().write_protect(served.memory().range()));
   EXPECT_EQ(test::try_write(served.at(1), 4), test::takes_sigbus);
+}
+
+// Whoever looks at the page finds it let go, and protected again a moment later.
+TEST_P(kind_in_thread_on, write_is_served_however_often_its_page_is_protected_meanwhile) {
+  const auto modes = register_mode::missing | register_mode::write_protect;
+  UFFDPP_REQUIRE(test::available(GetParam(), 1, modes));
+  test::serving_in_thread served(
+      GetParam(), 1,
+      [](fault& raised) noexcept {
+        if (raised.kind() == fault_kind::write_protect) return raised.unprotect();
+        return test::fill(raised, 1);
+      },
+      modes);
+  ASSERT_EQ(test::look(served.at(0)), test::shows(1));
+  std::atomic<bool> over{false};
+  test::background protector([&] {
+    for (int i = 0; i < 20'000; ++i) {
+      EXPECT_TRUE(served.handler().on().write_protect(served.memory().range()));
+      EXPECT_TRUE(served.handler().on().write_unprotect(served.memory().range()));
+    }
+    over = true;
+  });
+  int refused = 0;
+  while (!over)
+    if (test::try_write(served.at(0), 2) != test::shows(2)) ++refused;
+  EXPECT_EQ(refused, 0);
 }
 
 class kind_in_thread_on_shared : public kind_in_thread_on {};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Many threads that fault while ranges and handlers come and go.
 #include <gtest/gtest.h>
+#include <pthread.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -17,6 +18,7 @@
 #include "support/background.hpp"
 #include "support/closed_page.hpp"
 #include "support/memory.hpp"
+#include "support/requires.hpp"
 #include "support/serving_in_thread.hpp"
 #include "support/sight.hpp"
 #include "support/toucher.hpp"
@@ -184,6 +186,33 @@ TEST(sigbus_handlers, serve_and_end_other_ranges_while_a_callback_runs) {
 }
 
 // A thread that faults while its range ends waits for the end, and then takes what that has left.
+// Cancelled inside a signal handler, it would end the process.
+TEST(sigbus_handlers, cancel_no_thread_while_they_serve_it) {
+  const auto modes = register_mode::missing | register_mode::write_protect;
+  UFFDPP_REQUIRE(test::available(test::memory_kind::huge, 1, modes));
+  test::serving_in_thread served(
+      test::memory_kind::huge, 1,
+      [](fault& raised) noexcept {
+        if (raised.kind() == fault_kind::write_protect) return raised.unprotect();
+        return test::fill(raised, 1);
+      },
+      modes);
+  ASSERT_EQ(test::look(served.at(0)), test::shows(1));
+  ASSERT_TRUE(served.handler().on().write_protect(served.memory().range()));
+  std::atomic<bool> served_it{false};
+  test::background writer([&] {
+    int before = 0;
+    ::pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+    ::pthread_cancel(::pthread_self());
+    ::pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &before);
+    test::write_byte(served.at(0), 2);
+    ::pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+    served_it = true;
+  });
+  EXPECT_TRUE(writer.finishes());
+  EXPECT_TRUE(served_it);
+}
+
 TEST(sigbus_handlers, leave_a_thread_that_comes_too_late_the_signal) {
   std::atomic<bool> inside{false};
   std::atomic<bool> may_return{false};

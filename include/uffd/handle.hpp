@@ -88,7 +88,7 @@ class handle {
   /// UFFDIO_COPY: installs pages at `to` with the bytes of `from`, atomically each, and wakes those
   /// who wait for them. `from` needs no alignment but whole pages; it must not lie in memory that
   /// the caller serves. Also heals poisoned pages and markers. EAGAIN with bytes: a later page was
-  /// there. EEXIST: a page is there, or no huge page is left (resolve::copy() tells them apart).
+  /// there. EEXIST: a page is there, or no huge page is left.
   outcome copy(std::uintptr_t to, std::span<const std::byte> from,
                flags<fill_mode> mode = {}) const noexcept;
 

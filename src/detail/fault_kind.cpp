@@ -9,6 +9,8 @@
 
 #include <cerrno>
 
+#include "stuck_pages.hpp"
+#include "uffd/detail/syscall.hpp"
 #include "uffd/resolve.hpp"
 
 namespace uffd::detail {
@@ -41,9 +43,15 @@ bool is_writable(std::uintptr_t address) noexcept {
 namespace {
 
 // A huge page that isn't protected, and that the kernel has none left to copy to for a writer.
+// Others may let it go, protect it again or drop it meanwhile: only what is seen each time counts,
+// and not at their pace.
 bool is_without_copy(const handle& on, std::uintptr_t address) noexcept {
-  const auto page = state_of_page(on, address);
-  return page && page->present && !page->write_protected && !is_writable(address);
+  for (int looks = 1; looks <= 16; ++looks) {
+    const auto page = state_of_page(on, address);
+    if (!page || !page->present || page->write_protected || is_writable(address)) return false;
+    call_sleep(looks * 1'000);
+  }
+  return true;
 }
 
 }  // namespace
@@ -54,7 +62,10 @@ std::optional<fault_kind> kind_of(const handle& on, const region_info& region,
   const bool is_huge = region.page_size != page_size();
   if (cause.is_protection) {
     if (!modes.has(register_mode::write_protect)) return std::nullopt;
-    if (is_huge && is_without_copy(on, address)) return std::nullopt;
+    // Most writers only met protection, however often.
+    const auto page = align_down(address, region.page_size);
+    if (is_huge && pages_without_progress.unchanged(&region, page) && is_without_copy(on, address))
+      return std::nullopt;
     return fault_kind::write_protect;
   }
   if (!cause.is_known && modes.has(register_mode::write_protect)) {

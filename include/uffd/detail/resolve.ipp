@@ -2,14 +2,11 @@
 // Bodies of resolve.hpp, which includes this.
 #pragma once
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <array>
 #include <cstdint>
 #include <optional>
 
-#include "uffd/unique_fd.hpp"
+#include "uffd/detail/syscall.hpp"
 
 namespace uffd {
 namespace detail {
@@ -21,10 +18,9 @@ struct page_state {
 };
 inline std::optional<page_state> state_of_page(const handle& on, std::uintptr_t address) noexcept {
   if (on.foreign()) return std::nullopt;
-  const unique_fd file(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
   std::uint64_t entry = 0;
-  const auto position = static_cast<off_t>(address / page_size() * sizeof entry);
-  if (!file || ::pread(file.get(), &entry, sizeof entry, position) != sizeof entry)
+  const auto position = static_cast<std::int64_t>(address / page_size() * sizeof entry);
+  if (call_read_file("/proc/self/pagemap", position, &entry, sizeof entry) != sizeof entry)
     return std::nullopt;
   return page_state{(entry >> 63 & 1) != 0, (entry >> 57 & 1) != 0};
 }
@@ -40,31 +36,6 @@ int attempt_without_marker(const handle& on, page_range page, Attempt&& attempt)
   if (number != 0 && (!before || before->write_protected))
     static_cast<void>(on.write_protect(page));
   return number;
-}
-
-// Whether a huge page is there. Where pagemap can't be asked, one that isn't is poisoned.
-inline bool is_huge_page_there(const handle& on, page_range page) noexcept {
-  if (const auto state = state_of_page(on, page.begin())) return state->present;
-  return on.poison(page, wake_mode::dont_wake).number != 0;
-}
-
-// COPY answers EEXIST too where no huge page is left: 0, or EEXIST where one is there, or ENOMEM.
-template <class Attempt>
-int settle_huge_page(const handle& on, page_range page, flags<fill_mode> mode,
-                     Attempt&& attempt) noexcept {
-  // Others may drop it and fill it in between, though hardly so often.
-  constexpr int most_rounds = 10;
-  for (int round = 1;; ++round) {
-    // Shared memory may have it without this mapping, where pagemap does not see it.
-    const int continued = on.continue_(page, mode).number;
-    if (continued == EINVAL) return EEXIST;
-    if (continued != EFAULT) return continued;
-    if (is_huge_page_there(on, page)) return EEXIST;
-    // It replaces poison.
-    const int number = attempt(page).number;
-    if (number != EEXIST) return number;
-    if (round == most_rounds || on.foreign()) return ENOMEM;
-  }
 }
 
 inline resolution resolution_of(int number) noexcept {
@@ -127,14 +98,12 @@ resolution resolve_rest(const handle& on, page_range range, std::size_t page, ou
                                                          std::span<const std::byte> from,
                                                          flags<fill_mode> mode, std::size_t page,
                                                          outcome first) noexcept {
-  const auto attempt = [&](page_range rest) {
-    return on.copy(rest.begin(), from.subspan(rest.begin() - to, rest.size()), mode);
-  };
   return resolve_rest(
-      on, page_range(to, from.size()), page, first, attempt, [&](page_range occupied) {
-        return occupied.size() > page_size() ? settle_huge_page(on, occupied, mode, attempt)
-                                             : EEXIST;
-      });
+      on, page_range(to, from.size()), page, first,
+      [&](page_range rest) {
+        return on.copy(rest.begin(), from.subspan(rest.begin() - to, rest.size()), mode);
+      },
+      [](page_range) { return EEXIST; });
 }
 
 [[gnu::cold, gnu::noinline]] inline resolution zeropage_rest(const handle& on, page_range range,

@@ -4,6 +4,7 @@
 // instructions, for cancellation and variable arguments that nobody uses here.
 #pragma once
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -67,6 +68,18 @@ inline void call_sleep(std::int64_t nanoseconds) noexcept {
   } pause{static_cast<long>(nanoseconds / 1'000'000'000),
           static_cast<long>(nanoseconds % 1'000'000'000)};
   ::syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &pause, nullptr);
+}
+
+// Reads `size` bytes at `position` of a file. No cancellation point as open(), pread() and close()
+// are: signal handlers look at pages by it.
+inline ssize_t call_read_file(const char* path, std::int64_t position, void* buffer,
+                              std::size_t size) noexcept {
+  const long file = ::syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+  if (file < 0) return -errno;
+  const long result = ::syscall(SYS_pread64, file, buffer, size, position);
+  const ssize_t count = result < 0 ? -errno : result;
+  ::syscall(SYS_close, file);
+  return count;
 }
 
 // An eventfd's or timerfd's counter is all that is written or read by these two.

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT
+// Pages whose faults come again and again, although each was answered.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace uffd::detail {
+
+// What the kernel lacks it may tell as what is there already, and then only the repetition shows
+// it. Remembers some pages at a time, without a lock: another page may take a place, and its count.
+class stuck_pages {
+ public:
+  // Notes an answer that changed nothing. True for one of so many in a row for that page of that
+  // address space: it is time to look closer.
+  static constexpr std::uint32_t patience = 256;
+  bool unchanged(const void* space, std::uintptr_t page) noexcept {
+    auto& place = place_of(space, page);
+    const auto key = key_of(space, page);
+    if (place.key.exchange(key, std::memory_order_relaxed) != key)
+      place.count.store(0, std::memory_order_relaxed);
+    return (place.count.fetch_add(1, std::memory_order_relaxed) + 1) % patience == 0;
+  }
+
+  // Notes one that did.
+  void changed(const void* space, std::uintptr_t page) noexcept {
+    auto& place = place_of(space, page);
+    if (place.key.load(std::memory_order_relaxed) == key_of(space, page))
+      place.count.store(0, std::memory_order_relaxed);
+  }
+
+ private:
+  struct place_of_page {
+    std::atomic<std::uint64_t> key{0};
+    std::atomic<std::uint32_t> count{0};
+  };
+
+  // Odd, so that it is never 0 and different pages differ.
+  static std::uint64_t key_of(const void* space, std::uintptr_t page) noexcept {
+    return (page ^ std::uint64_t{reinterpret_cast<std::uintptr_t>(space)} << 20) | 1;
+  }
+  place_of_page& place_of(const void* space, std::uintptr_t page) noexcept {
+    constexpr std::uint64_t golden = 0x9E37'79B9'7F4A'7C15;
+    return places_[key_of(space, page) * golden >> 56];
+  }
+
+  std::array<place_of_page, 256> places_;
+};
+
+// One for all: signal handlers need it too.
+inline constinit stuck_pages pages_without_progress;
+
+}  // namespace uffd::detail
