@@ -89,7 +89,9 @@ class UFFDPP_EXPORT fault {
     return buffer_.first(bytes < buffer_.size() ? bytes : buffer_.size());
   }
 
-  /// Copies whole pages from `from` to the page and those that follow it.
+  /// Copies whole pages from `from` to the page and those that follow it. Failed with ENOMEM where
+  /// no huge page is left; newer kernels (6.18) tell of that as of a page that is there, and then
+  /// it is known only once the fault came back 256 times.
   resolution copy(std::span<const std::byte> from, flags<fill_mode> mode = {}) noexcept {
     return copy(page_range(page_.begin(), from.size()), from, mode);
   }
