@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "detail/address_space.hpp"
-#include "detail/copy_huge.hpp"
+#include "detail/copy_page.hpp"
 #include "detail/engine.hpp"
 
 namespace uffd {
@@ -92,11 +92,8 @@ resolution deferred_fault::guarded(page_range range, bool wakes, Operation&& ope
 }
 
 resolution deferred_fault::copy(std::span<const std::byte> from, flags<fill_mode> mode) noexcept {
-  return guarded({page_.begin(), from.size()}, !mode.has(fill_mode::dont_wake), [&] {
-    return page_.size() == page_size()
-               ? resolve::copy(space_->on, page_.begin(), from, mode)
-               : detail::copy_huge(space_->on, page_, page_.begin(), from, mode);
-  });
+  return guarded({page_.begin(), from.size()}, !mode.has(fill_mode::dont_wake),
+                 [&] { return detail::copy_page(space_->on, page_, page_.begin(), from, mode); });
 }
 
 resolution deferred_fault::zeropage() noexcept {

@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "detail/address_space.hpp"
-#include "detail/copy_huge.hpp"
+#include "detail/copy_page.hpp"
 #include "detail/engine.hpp"
 
 namespace uffd {
@@ -42,9 +42,7 @@ resolution fault::copy(page_range to, std::span<const std::byte> from,
   const bool fits = to.size() == from.size() && !from.empty() && piece_.contains(to);
   if (!fits || (owner_ != nullptr && owner_->is_gated())) [[unlikely]]
     return copy_guarded(to, from, mode);
-  const resolution result = page_.size() == page_size()
-                                ? resolve::copy(on(), to.begin(), from, mode)
-                                : detail::copy_huge(on(), page_, to.begin(), from, mode);
+  const resolution result = detail::copy_page(on(), page_, to.begin(), from, mode);
   const bool wakes = !mode.has(fill_mode::dont_wake);
   if (result.is_resolved() && wakes && to.contains(page_.begin())) answered_ = true;
   return result;
@@ -54,10 +52,8 @@ resolution fault::copy(page_range to, std::span<const std::byte> from,
                                                             std::span<const std::byte> from,
                                                             flags<fill_mode> mode) noexcept {
   if (to.size() != from.size()) return std::errc::invalid_argument;
-  return guarded(to, !mode.has(fill_mode::dont_wake), [&] {
-    return page_.size() == page_size() ? resolve::copy(on(), to.begin(), from, mode)
-                                       : detail::copy_huge(on(), page_, to.begin(), from, mode);
-  });
+  return guarded(to, !mode.has(fill_mode::dont_wake),
+                 [&] { return detail::copy_page(on(), page_, to.begin(), from, mode); });
 }
 
 resolution fault::copy_buffer(page_range to, std::size_t used, flags<fill_mode> mode) noexcept {

@@ -21,8 +21,12 @@ class stuck_pages {
     const auto key = key_of(space, page);
     if (place.key.exchange(key, std::memory_order_relaxed) != key)
       place.count.store(0, std::memory_order_relaxed);
+    are_any_.store(true, std::memory_order_relaxed);
     return (place.count.fetch_add(1, std::memory_order_relaxed) + 1) % patience == 0;
   }
+
+  // Whether there was any such answer yet. In most programs there never is.
+  bool are_any() const noexcept { return are_any_.load(std::memory_order_relaxed); }
 
   // Notes one that did.
   void changed(const void* space, std::uintptr_t page) noexcept {
@@ -46,6 +50,7 @@ class stuck_pages {
     return places_[key_of(space, page) * golden >> 56];
   }
 
+  std::atomic<bool> are_any_{false};
   std::array<place_of_page, 256> places_;
 };
 

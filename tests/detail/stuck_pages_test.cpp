@@ -25,6 +25,7 @@ class stuck_pages_of_two_spaces : public testing::Test {
 };
 
 TEST_F(stuck_pages_of_two_spaces, are_told_again_and_again) {
+  EXPECT_FALSE(pages_.are_any());
   EXPECT_EQ(told_after(&one_, page), stuck_pages::patience);
   EXPECT_EQ(told_after(&one_, page), stuck_pages::patience);
 }
@@ -32,6 +33,7 @@ TEST_F(stuck_pages_of_two_spaces, are_told_again_and_again) {
 TEST_F(stuck_pages_of_two_spaces, are_counted_since_something_changed) {
   for (std::uint32_t i = 1; i < stuck_pages::patience; ++i)
     ASSERT_FALSE(pages_.unchanged(&one_, page));
+  EXPECT_TRUE(pages_.are_any());
   pages_.changed(&one_, page);
   EXPECT_EQ(told_after(&one_, page), stuck_pages::patience);
 }
