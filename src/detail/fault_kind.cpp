@@ -46,7 +46,7 @@ namespace {
 // Others may let it go, protect it again or drop it meanwhile: only what is seen each time counts,
 // and not at their pace.
 bool is_without_copy(const handle& on, std::uintptr_t address) noexcept {
-  for (int looks = 1; looks <= 16; ++looks) {
+  for (std::int64_t looks = 1; looks <= 16; ++looks) {
     const auto page = state_of_page(on, address);
     if (!page || !page->present || page->write_protected || is_writable(address)) return false;
     call_sleep(looks * 1'000);
