@@ -23,6 +23,7 @@
 
 #include "baseline.hpp"
 #include "lane.hpp"
+#include "support/awaited.hpp"
 #include "support/requires.hpp"
 #include "watch.hpp"
 
@@ -78,6 +79,7 @@ std::deque<lane> make_lanes(const settings& chosen) {
 
 // All lanes at once, for so long.
 void run(std::deque<lane>& lanes, clock_type::duration lasting) {
+  const auto before = test::running_threads();
   std::atomic<bool> is_over{false};
   std::vector<std::thread> threads;
   for (auto& each : lanes) {
@@ -91,6 +93,8 @@ void run(std::deque<lane>& lanes, clock_type::duration lasting) {
   for (auto& each : lanes) watched.push_back(&each.where);
   uffd::chaos::watch(watched, clock_type::now() + lasting, is_over);
   for (auto& thread : threads) thread.join();
+  // The kernel lists a thread for a moment longer than who joins it waits.
+  static_cast<void>(test::eventually([&] { return test::running_threads() <= before; }));
 }
 
 bool has_children() { return ::waitpid(-1, nullptr, WNOHANG) >= 0 || errno != ECHILD; }
