@@ -10,7 +10,6 @@
 #include <functional>
 #include <string>
 #include <system_error>
-#include <vector>
 
 #include "support/few_huge_pages.hpp"
 #include "support/forked.hpp"
@@ -78,22 +77,6 @@ TEST_P(no_huge_page_left, is_sigbus_in_a_child) {
   EXPECT_EQ(test::look(memory.at(0)), test::shows(test::byte_of(0)));
   EXPECT_EQ(test::in_child([&] { test::look(memory.at(1)); }), test::dies_of(SIGBUS));
   EXPECT_EQ(test::thrown([&] { handler.rethrow_error(); }), ENOMEM);
-}
-
-// In shared memory the page cache may have the page, and this mapping not.
-TEST(no_huge_page_left_in_this_mapping, is_no_error_where_the_file_has_the_page) {
-  UFFDPP_REQUIRE(test::few_huge_pages_can_be_made());
-  const test::few_huge_pages memory(MAP_SHARED, pages);
-  const auto on = uffd::handle::open({.required = uffd::feature::missing_hugetlbfs});
-  on.register_range(memory.range(), uffd::register_mode::missing);
-  const std::vector<std::byte> first(test::huge_page_size, std::byte{1});
-  ASSERT_TRUE(on.copy(memory.at(0), first));
-  ASSERT_EQ(::madvise(reinterpret_cast<void*>(memory.at(0)), test::huge_page_size, MADV_DONTNEED),
-            0);
-  const std::vector<std::byte> second(test::huge_page_size, std::byte{2});
-  const auto answer = uffd::resolve::copy(on, memory.at(0), second, {}, test::huge_page_size);
-  EXPECT_TRUE(answer.is_resolved()) << answer.error().message();
-  EXPECT_EQ(test::look(memory.at(0)), test::shows(1));
 }
 
 // A page shared with a child is copied when it is written, if there is room for the copy. The

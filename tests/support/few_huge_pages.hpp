@@ -37,9 +37,7 @@ class few_huge_pages {
   ~few_huge_pages() { ::munmap(reinterpret_cast<void*>(range_.begin()), range_.size()); }
 
   page_range range() const { return range_; }
-  page_range page(std::size_t index) const { return {at(index), huge_page_size}; }
   std::uintptr_t at(std::size_t index) const { return range_.begin() + index * huge_page_size; }
-  int file() const { return file_.get(); }
 
  private:
   static void check(long result, const char* what) {
