@@ -101,8 +101,11 @@ resolution deferred_fault::zeropage() noexcept {
 }
 
 resolution deferred_fault::continue_(flags<fill_mode> mode) noexcept {
-  return guarded(page_, !mode.has(fill_mode::dont_wake),
-                 [&] { return resolve::continue_(space_->on, page_, mode, page_.size()); });
+  return guarded(page_, !mode.has(fill_mode::dont_wake), [&] {
+    const auto result = resolve::continue_(space_->on, page_, mode, page_.size());
+    if (result.is_resolved()) detail::note_copied(space_->on, page_, page_);
+    return result;
+  });
 }
 
 resolution deferred_fault::move(page_range from, flags<move_mode> mode) noexcept {

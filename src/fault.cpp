@@ -77,8 +77,10 @@ resolution fault::zeropage(page_range range) noexcept {
 }
 
 resolution fault::continue_(page_range range, flags<fill_mode> mode) noexcept {
-  return guarded(range, !mode.has(fill_mode::dont_wake),
-                 [&] { return resolve::continue_(on(), range, mode, page_.size()); });
+  const auto result = guarded(range, !mode.has(fill_mode::dont_wake),
+                              [&] { return resolve::continue_(on(), range, mode, page_.size()); });
+  if (result.is_resolved()) detail::note_copied(on(), page_, range);
+  return result;
 }
 
 resolution fault::move(page_range from, flags<move_mode> mode) noexcept {

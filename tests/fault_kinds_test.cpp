@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Faults on pages that are there: in the page cache alone, or protected.
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <atomic>
 #include <cstring>
@@ -69,6 +70,28 @@ TEST_P(minor_fault_on, copy_shows_no_page_that_is_still_being_written) {
   ready.set();
   EXPECT_EQ(test::toucher(served.at(0)).saw(), test::shows(8));
   EXPECT_TRUE(is_told);
+}
+
+// However often COPY finds a page of the page cache, and another fault maps it.
+TEST_P(minor_fault_on, copy_of_what_an_alias_wrote_fails_no_page_that_is_continued) {
+  UFFDPP_REQUIRE(test::available(GetParam(), 1, modes));
+  std::optional<mapping> alias;
+  test::signal ready;
+  test::serving served(
+      GetParam(), 1,
+      [&](fault& raised) {
+        EXPECT_TRUE(ready.comes());
+        if (raised.kind() == fault_kind::minor) return raised.continue_();
+        test::write_byte(alias->range().begin(), 5);
+        return test::fill(raised, 3);
+      },
+      modes);
+  alias.emplace(served.memory().mapping().alias());
+  ready.set();
+  for (int i = 0; i < 600; ++i) {
+    ASSERT_EQ(test::look(served.at(0)), test::shows(5)) << i;
+    ASSERT_EQ(::madvise(alias->bytes().data(), alias->bytes().size(), MADV_REMOVE), 0);
+  }
 }
 
 TEST_P(minor_fault_on, a_missing_page_may_be_filled_through_an_alias_and_continued) {

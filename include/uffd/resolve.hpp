@@ -65,8 +65,8 @@ class [[nodiscard]] resolution {
 /// the size of the pages in bytes.
 namespace resolve {
 
-/// UFFDIO_COPY of `from` to the pages at `to`. Where no huge page is left the kernel answers EEXIST
-/// too: resolved, although nothing was done.
+/// UFFDIO_COPY of `from` to the pages at `to`. Where no huge page is left newer kernels (6.18)
+/// answer EEXIST too: resolved, although nothing was done.
 resolution copy(const handle& on, std::uintptr_t to, std::span<const std::byte> from,
                 flags<fill_mode> mode = {}, std::size_t page = page_size()) noexcept;
 /// UFFDIO_ZEROPAGE, where the kernel has none for this memory (huge pages: EINVAL) failed. A page

@@ -64,7 +64,7 @@ std::optional<fault_kind> kind_of(const handle& on, const region_info& region,
     if (!modes.has(register_mode::write_protect)) return std::nullopt;
     // Most writers only met protection, however often.
     const auto page = align_down(address, region.page_size);
-    if (is_huge && pages_without_progress.unchanged(&region, page) && is_without_copy(on, address))
+    if (is_huge && writes_without_progress.unchanged(&region, page) && is_without_copy(on, address))
       return std::nullopt;
     return fault_kind::write_protect;
   }

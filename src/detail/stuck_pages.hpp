@@ -30,6 +30,8 @@ class stuck_pages {
 
   // Notes one that did.
   void changed(const void* space, std::uintptr_t page) noexcept {
+    if (!are_any()) [[likely]]
+      return;
     auto& place = place_of(space, page);
     if (place.key.load(std::memory_order_relaxed) == key_of(space, page))
       place.count.store(0, std::memory_order_relaxed);
@@ -41,7 +43,7 @@ class stuck_pages {
     std::atomic<std::uint32_t> count{0};
   };
 
-  // Odd, so that it is never 0 and different pages differ.
+  // Odd, so that it is never 0. Pages of one space differ; those of two seldom meet.
   static std::uint64_t key_of(const void* space, std::uintptr_t page) noexcept {
     return (page ^ std::uint64_t{reinterpret_cast<std::uintptr_t>(space)} << 20) | 1;
   }
@@ -54,7 +56,8 @@ class stuck_pages {
   std::array<place_of_page, 256> places_;
 };
 
-// One for all: signal handlers need it too.
+// For all handlers, as signal handlers need them too: of COPY, and of writes to protected pages.
 inline constinit stuck_pages pages_without_progress;
+inline constinit stuck_pages writes_without_progress;
 
 }  // namespace uffd::detail

@@ -42,6 +42,9 @@ TEST_F(stuck_pages_of_two_spaces, do_not_share_a_count) {
   for (std::uint32_t i = 1; i < stuck_pages::patience; ++i)
     ASSERT_FALSE(pages_.unchanged(&one_, page));
   pages_.changed(&other_, page);
+  EXPECT_TRUE(pages_.unchanged(&one_, page));
+  for (std::uint32_t i = 1; i < stuck_pages::patience; ++i)
+    ASSERT_FALSE(pages_.unchanged(&one_, page));
   EXPECT_FALSE(pages_.unchanged(&other_, page));
   EXPECT_FALSE(pages_.unchanged(&one_, page + 0x20'0000));
 }
