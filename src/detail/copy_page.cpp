@@ -6,6 +6,10 @@
 
 namespace uffd::detail {
 
+void note_progress(const handle& on, page_range page, page_range done) noexcept {
+  if (done.contains(page)) pages_without_progress.changed(&on, page.begin());
+}
+
 resolution copy_page_rest(const handle& on, page_range page, std::uintptr_t to,
                           std::span<const std::byte> from, flags<fill_mode> mode,
                           outcome first) noexcept {
@@ -22,7 +26,7 @@ resolution copy_page_rest(const handle& on, page_range page, std::uintptr_t to,
       });
   if (page.size() == page_size() || !answer.is_resolved()) return answer;
   if (!was_there) {
-    note_copied(on, page, all);
+    note_progress(on, page, all);
     return answer;
   }
   if (!pages_without_progress.unchanged(&on, page.begin())) return answer;

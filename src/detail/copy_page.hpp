@@ -17,9 +17,8 @@ namespace uffd::detail {
                                         std::span<const std::byte> from, flags<fill_mode> mode,
                                         outcome first) noexcept;
 
-inline void note_copied(const handle& on, page_range page, page_range copied) noexcept {
-  if (copied.contains(page)) pages_without_progress.changed(&on, page.begin());
-}
+// Notes that something was done for `page`, if `done` has it.
+[[gnu::cold]] void note_progress(const handle& on, page_range page, page_range done) noexcept;
 
 // As resolve::copy(), for a fault on `page`. ENOMEM where that is a huge page, the fault came back
 // often, each COPY answered EEXIST, and nothing says that the page is there: the kernel answers so
@@ -31,7 +30,7 @@ inline resolution copy_page(const handle& on, page_range page, std::uintptr_t to
   if (!first) [[unlikely]]
     return copy_page_rest(on, page, to, from, mode, first);
   if (pages_without_progress.are_any()) [[unlikely]]
-    note_copied(on, page, {to, from.size()});
+    note_progress(on, page, {to, from.size()});
   return resolution::resolved();
 }
 
