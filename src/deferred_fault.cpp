@@ -103,7 +103,8 @@ resolution deferred_fault::zeropage() noexcept {
 resolution deferred_fault::continue_(flags<fill_mode> mode) noexcept {
   return guarded(page_, !mode.has(fill_mode::dont_wake), [&] {
     const auto result = resolve::continue_(space_->on, page_, mode, page_.size());
-    if (result.is_resolved()) detail::note_progress(space_->on, page_, page_);
+    if (result.is_resolved() && detail::pages_without_progress.are_any()) [[unlikely]]
+      detail::note_progress(space_->on, page_, page_);
     return result;
   });
 }

@@ -79,7 +79,8 @@ resolution fault::zeropage(page_range range) noexcept {
 resolution fault::continue_(page_range range, flags<fill_mode> mode) noexcept {
   const auto result = guarded(range, !mode.has(fill_mode::dont_wake),
                               [&] { return resolve::continue_(on(), range, mode, page_.size()); });
-  if (result.is_resolved()) detail::note_progress(on(), page_, range);
+  if (result.is_resolved() && detail::pages_without_progress.are_any()) [[unlikely]]
+    detail::note_progress(on(), page_, range);
   return result;
 }
 

@@ -30,8 +30,6 @@ class stuck_pages {
 
   // Notes one that did.
   void changed(const void* space, std::uintptr_t page) noexcept {
-    if (!are_any()) [[likely]]
-      return;
     auto& place = place_of(space, page);
     if (place.key.load(std::memory_order_relaxed) == key_of(space, page))
       place.count.store(0, std::memory_order_relaxed);
