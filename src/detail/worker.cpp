@@ -82,7 +82,7 @@ worker::readiness worker::look_now() noexcept {
 [[gnu::cold, gnu::noinline]] void worker::finish() noexcept {
   const auto* const outer = std::exchange(slot_of_this_thread, &slot_);
   const auto fruitless = engine_.fruitless_reads();
-  if (!engine_.hands_over()) engine_.wait_for_forks_under_way();
+  wait_for_forks();
   for (auto ready = look_now();
        ready.any() && !engine_.hands_over() &&
        engine_.fruitless_reads() - fruitless < engine::most_fruitless_reads;
@@ -94,6 +94,16 @@ worker::readiness worker::look_now() noexcept {
   engine_.wake_waiting();
   engine_.readers().leave(slot_);
   slot_of_this_thread = outer;
+}
+
+// As a turn: another worker may hold the lock and wait for the allocator, which a fork holds whose
+// event the standby must read.
+void worker::wait_for_forks() noexcept {
+  if (engine_.hands_over()) return;
+  engine_.readers().enter(slot_);
+  if (standby_ != nullptr) standby_->wake_if_asleep();
+  engine_.wait_for_forks_under_way();
+  engine_.readers().leave(slot_);
 }
 
 std::int64_t worker::wait_limit() const noexcept {

@@ -43,6 +43,7 @@ class worker {
   // Serves once what is there, without waiting.
   void dispatch_once() noexcept;
   // How long to wait at most before the next turn, in nanoseconds; negative: without end.
+  void wait_for_forks() noexcept;
   std::int64_t wait_limit() const noexcept;
   // Readable when the engine has something to see besides messages.
   int nudge_descriptor() const noexcept { return nudge_.get(); }
