@@ -59,7 +59,7 @@ namespace {
 // Like fork(), without the locks of the C library.
 void fork_and_wait() {
   const auto child = static_cast<pid_t>(::syscall(SYS_clone, SIGCHLD, 0L, 0L, 0L, 0L));
-  if (child == 0) ::_exit(0);
+  if (child == 0) ::syscall(SYS_exit_group, 0);  // past ThreadSanitizer, which misses threads
   int status = -1;
   EXPECT_EQ(::waitpid(child, &status, 0), child);
 }
