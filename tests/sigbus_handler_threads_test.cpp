@@ -2,6 +2,7 @@
 // Many threads that fault while ranges and handlers come and go.
 #include <gtest/gtest.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -118,6 +119,30 @@ TEST(sigbus_handlers, lose_no_access_when_a_complete_range_ends) {
     readers.clear();
     EXPECT_EQ(wrong, 0);
   }
+}
+
+// What was raised before an end may be handled at any moment of those that follow.
+TEST(sigbus_handlers, lose_no_access_while_a_range_ends_and_begins_again) {
+  const test::memory memory(test::memory_kind::anonymous, pages);
+  sigbus_handler handler(async_signal_safe, test::fill_by_offset());
+  std::atomic<bool> over{false};
+  std::atomic<int> wrong{0};
+  std::deque<test::background> readers;
+  for (int i = 0; i < 3; ++i)
+    readers.emplace_back([&] {
+      for (std::size_t page = 0; !over; page = (page + 1) % pages) {
+        const auto seen = std::to_integer<int>(test::read_byte(memory.at(page)));
+        if (seen != 0 && seen != test::byte_of(page)) ++wrong;
+        ::madvise(memory.bytes().data() + page * page_size(), page_size(), MADV_DONTNEED);
+      }
+    });
+  for (int round = 0; round < rounds * 20; ++round) {
+    const auto region = handler.serve(memory.range(), {.on_end = close_policy::leave_zero});
+    ::sched_yield();
+  }
+  over = true;
+  readers.clear();
+  EXPECT_EQ(wrong, 0);
 }
 
 TEST(sigbus_handlers, end_a_range_only_after_its_callbacks) {

@@ -20,8 +20,8 @@ bool in_thread_server::serve_signal(const siginfo_t& info, const ucontext_t& con
   std::optional<signal_ranges::guest> guest;
   ranges->find(address, [&](const range_table::entry& found) { guest.emplace(found); });
   // Raised before the range ended, and handled after it: whoever made the page readable meanwhile
-  // could not wake this thread.
-  if (!guest) return ranges->is_late(address) && is_readable(address);
+  // could not wake this thread. Not asked whether it is: another range may have begun just now.
+  if (!guest) return ranges->is_late(address);
   auto& range = guest->range();
   if (range.phase.load(std::memory_order_seq_cst) == served_range::state::open) [[likely]]
     return range.server->dispatch({*guest, address, cause_of(context)});
@@ -33,7 +33,8 @@ bool in_thread_server::serve_signal(const siginfo_t& info, const ucontext_t& con
 
 bool in_thread_server::dispatch(const raised_fault& raised) noexcept {
   const auto kind = kind_of(on(), raised.at.range().info, raised.address, raised.cause);
-  if (!kind) return false;
+  // Nor may the range have been another one when it was raised.
+  if (!kind) return signal_ranges::here().is_late(raised.address);
   const auto buffer = buffers_.borrow();
   if (!buffer) return settle(raised, *kind, resolution(std::errc::not_enough_memory));
   return settle(raised, *kind, call_by_trial(raised, *kind, buffer.bytes()));

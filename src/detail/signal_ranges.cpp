@@ -56,11 +56,7 @@ void signal_ranges::change(Change&& change) {
 
 void signal_ranges::add(served_range& range) {
   const std::lock_guard lock(lock_);
-  change([&](table& next) {
-    next.served.insert(range.info.range, &range, range.info.offset);
-    std::erase_if(next.ended,
-                  [&](const ended_range& ended) { return ended.range.overlaps(range.info.range); });
-  });
+  change([&](table& next) { next.served.insert(range.info.range, &range, range.info.offset); });
 }
 
 template <class Change>
@@ -78,6 +74,9 @@ void signal_ranges::remove(const served_range& range) noexcept {
     const auto now = std::chrono::steady_clock::now();
     next.served.erase_client(&range);
     auto& ended = next.ended;
+    // The last end of an address is the one that is looked for.
+    std::erase_if(
+        ended, [&](const ended_range& before) { return range.info.range.contains(before.range); });
     if (ended.size() == most_remembered ||
         (ended.size() >= always_remembered && now - ended.front().end > remembered_for))
       ended.erase(ended.begin());

@@ -67,8 +67,8 @@ class signal_ranges {
     then(*found);
     return true;
   }
-  // Whether a signal of an address that nobody serves may have been raised before its range ended.
-  // True once a thread, address and end: raised by the next access too, it is none of ours.
+  // Whether a signal of an address may have been raised before a range ended there. True once a
+  // thread, address and end: raised by the next access too, it is none of ours.
   bool is_late(std::uintptr_t address) noexcept;
 
   // Counts handlers. `first()` is called before there is one, and `last()` when none is left.

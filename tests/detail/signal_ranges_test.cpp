@@ -60,7 +60,7 @@ TEST_F(signal_ranges_of_a_process, may_not_overlap) {
   ranges_.remove(second);
 }
 
-TEST_F(signal_ranges_of_a_process, are_remembered_for_a_while_unless_others_take_their_place) {
+TEST_F(signal_ranges_of_a_process, are_remembered_for_a_while_whoever_takes_their_place) {
   served_range range;
   range.info.range = {20 * page, 2 * page};
   EXPECT_FALSE(ranges_.is_late(20 * page));
@@ -72,7 +72,7 @@ TEST_F(signal_ranges_of_a_process, are_remembered_for_a_while_unless_others_take
   served_range next;
   next.info.range = {21 * page, 2 * page};
   ranges_.add(next);
-  EXPECT_FALSE(ranges_.is_late(20 * page));
+  EXPECT_TRUE(ranges_.is_late(20 * page));
   ranges_.remove(next);
   EXPECT_TRUE(ranges_.is_late(22 * page));
   for (std::uintptr_t i = 0; i < 100; ++i) {
@@ -100,11 +100,21 @@ TEST_F(signal_ranges_of_a_process, are_late_once_a_thread_and_end) {
 
 TEST_F(signal_ranges_of_a_process, that_never_were_registered_are_not_late) {
   served_range range;
-  range.info.range = {20 * page, page};
+  range.info.range = {40 * page, page};
   ranges_.add(range);
   ranges_.withdraw(range);
-  EXPECT_FALSE(ranges_.is_late(20 * page));
-  EXPECT_EQ(client_at(20), nullptr);
+  EXPECT_FALSE(ranges_.is_late(40 * page));
+  EXPECT_EQ(client_at(40), nullptr);
+}
+
+TEST_F(signal_ranges_of_a_process, are_remembered_though_another_was_refused_there) {
+  served_range range;
+  range.info.range = {50 * page, page};
+  ranges_.add(range);
+  ranges_.remove(range);
+  ranges_.add(range);
+  ranges_.withdraw(range);
+  EXPECT_TRUE(ranges_.is_late(50 * page));
 }
 
 TEST_F(signal_ranges_of_a_process, are_not_its_childrens) {
