@@ -76,6 +76,11 @@ std::optional<fault_kind> kind_of(const handle& on, const region_info& region,
     return is_huge || is_in_core(address) ? fault_kind::minor : fault_kind::missing;
   if (modes.has(register_mode::minor)) return fault_kind::minor;
   if (modes.has(register_mode::missing)) return fault_kind::missing;
+  // No page was there for the processor, and one that is protected for the kernel: it was swapped
+  // out, or came meanwhile. Whoever cut a file off leaves none to read.
+  const bool may_write = cause.is_write || !cause.is_known;
+  if (modes.has(register_mode::write_protect) && may_write && is_readable(address))
+    return fault_kind::write_protect;
   return std::nullopt;
 }
 
