@@ -157,10 +157,10 @@ void life::permit_despite(const operation& done) {
         if (at.used_for != place::use::served) continue;
         if (done.what == kind::end && at.whose.tag != done.tag) continue;
         auto& page = permissions_[index].page;
-        page.may_signal = true;
+        const bool left = leaves_zero(at.whose.tag) || (done.what == kind::end && done.variant);
+        page.may_signal = page.may_signal || done.what == kind::stop || !left;
         page.may_be_zero =
-            leaves_zero(at.whose.tag) || (done.what == kind::end && done.variant) ||
-            (done.what == kind::stop && plan_.server.on_stop == stop_policy::leave_zero);
+            left || (done.what == kind::stop && plan_.server.on_stop == stop_policy::leave_zero);
       }
       return;
     default:
