@@ -91,17 +91,21 @@ struct sigbus_handler_options {
 ///
 /// **Kinds.** The signal doesn't say what kind of fault it was. A write to a protected page is
 /// known by the processor's error code (x86-64, arm64; elsewhere by /proc/self/pagemap). Memory
-/// registered for one of missing and minor raises that. Registered for both, shared memory is
-/// looked up (mincore(2)), and so is known; of huge pages nothing tells whether the page cache has
-/// them: such a fault is called minor, and a second time, as missing, if the answer is failed with
-/// EFAULT, as that of continue_() is for a hole in the page cache. So continue_() must come before
-/// anything that writes to the page cache. register_mode::read_write_protect is refused.
+/// registered for one of missing and minor raises that; so does, once, a write to a protected page
+/// that was swapped out or came just now, which copy(), zeropage() and continue_() leave as it is.
+/// Registered for both, shared memory is looked up (mincore(2)), and so is known; of huge pages
+/// nothing tells whether the page cache has them: such a fault is called minor, and a second time,
+/// as missing, if the answer is failed with EFAULT, as that of continue_() is for a hole in the
+/// page cache. So continue_() must come before anything that writes to the page cache.
+/// register_mode::read_write_protect is refused.
 ///
 /// **The signal.** The first handler of the process installs an action for SIGBUS, the end of the
 /// last takes it back, unless another has been installed over it, which then must call it. What is
 /// no fault of served memory (a truncated file, a hardware error, kill(2)) reaches the action that
-/// was there before as if this one weren't. Threads that touch served memory must not block SIGBUS:
-/// the kernel ends the process. errno is kept.
+/// was there before as if this one weren't; so does, after the end of the last handler, a fault
+/// that was raised just before it, whatever that end leaves in memory. While threads go on touching
+/// what was served, keep a handler, be it one that serves nothing. Threads that touch served memory
+/// must not block SIGBUS: the kernel ends the process. errno is kept.
 ///
 /// **System calls** are not served, whatever the privileges: one that meets a missing page, or
 /// writes to a protected one, fails with EFAULT. Touch the memory before (uffd::touch()). So do
