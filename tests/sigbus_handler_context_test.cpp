@@ -2,6 +2,7 @@
 // What surrounds a fault that is served in its thread: errno, stacks, system calls, other faults.
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -13,17 +14,20 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <system_error>
 #include <vector>
 
 #include "support/awaited.hpp"
 #include "support/background.hpp"
 #include "support/forked.hpp"
 #include "support/memory.hpp"
+#include "support/page_flags.hpp"
 #include "support/requires.hpp"
 #include "support/sanitizers.hpp"
 #include "support/serving.hpp"
 #include "support/serving_in_thread.hpp"
 #include "support/sight.hpp"
+#include "support/swap.hpp"
 #include "support/toucher.hpp"
 #include "uffd/mapping.hpp"
 #include "uffd/sigbus_handler.hpp"
@@ -170,6 +174,33 @@ TEST(fault_in_thread, of_a_thread_that_blocks_the_signal_ends_the_process) {
               test::read_byte(served.at(0));
             }),
             test::dies_of(SIGBUS));
+}
+
+// The processor meets no page, and the kernel a protected one.
+TEST(fault_in_thread, of_a_write_to_a_protected_page_that_was_swapped_out_lets_it_through) {
+  UFFDPP_REQUIRE(test::swap_space());
+  for (const auto modes : {flags(register_mode::write_protect),
+                           register_mode::missing | register_mode::write_protect}) {
+    UFFDPP_REQUIRE(test::available(test::memory_kind::anonymous, 4, modes));
+    bool is_filled = false;
+    test::serving_in_thread served(
+        test::memory_kind::anonymous, 4,
+        [&](fault& raised) noexcept -> resolution {
+          if (raised.kind() == fault_kind::write_protect) return raised.unprotect();
+          if (is_filled) return std::errc::io_error;
+          return test::fill(raised, 1);
+        },
+        modes);
+    for (std::size_t page = 0; page < 4; ++page) test::write_byte(served.at(page), 2);
+    is_filled = true;
+    ASSERT_TRUE(served.handler().on().write_protect(served.memory().range()));
+    ASSERT_EQ(::madvise(served.memory().bytes().data(), served.memory().size(), MADV_PAGEOUT), 0);
+    UFFDPP_REQUIRE(test::bytes_with(served.memory().page(1), uapi::pagemap::swapped) != 0
+                       ? ""
+                       : "the page was not swapped out");
+    EXPECT_EQ(test::try_write(served.at(1), 7), test::shows(7));
+    EXPECT_FALSE(test::kept_error(served.handler()));
+  }
 }
 
 // A sanitizer's report, where there is one, and the signal elsewhere.

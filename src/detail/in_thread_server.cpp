@@ -74,6 +74,15 @@ in_thread_server::called in_thread_server::call(const raised_fault& raised, faul
   return {answer, shown.poisoned_};
 }
 
+namespace {
+
+bool is_protected(const handle& on, std::uintptr_t address) noexcept {
+  const auto page = state_of_page(on, address);
+  return page && page->present && page->write_protected;
+}
+
+}  // namespace
+
 bool in_thread_server::settle(const raised_fault& raised, fault_kind kind,
                               const called& by) noexcept {
   using state = resolution::state;
@@ -91,6 +100,9 @@ bool in_thread_server::settle(const raised_fault& raised, fault_kind kind,
       break;
   }
   const auto& region = raised.at.range().info;
+  if (kind != fault_kind::write_protect && raised.cause.is_write &&
+      region.modes.has(register_mode::write_protect) && is_protected(on(), raised.address))
+    return true;  // the processor met no page, the kernel this one: it comes again as what it is
   const page_range page(align_down(raised.address, region.page_size), region.page_size);
   const auto error =
       by.answer.error() ? by.answer.error() : std::make_error_code(std::errc::bad_address);
