@@ -23,22 +23,33 @@ namespace {
 using test::exits_with;
 using test::hear_number;
 using test::in_child;
-using test::is_action;
 using test::last;
 using test::set_action;
 
 resolution refuse(fault&) noexcept { return std::errc::io_error; }
 
-TEST(sigbus_action, is_back_after_the_last_handler) {
+TEST(sigbus_action, hands_on_all_after_the_last_handler) {
   EXPECT_EQ(in_child([] {
               set_action(hear_number);
               std::optional<sigbus_handler> first(std::in_place, async_signal_safe, refuse);
               std::optional<sigbus_handler> second(std::in_place, async_signal_safe, refuse);
               auto region = second->serve(mapping::anonymous(page_size()));
               first.reset();
-              if (is_action(hear_number)) return 1;
               second.reset();
-              return is_action(hear_number) ? 0 : 2;
+              ::raise(SIGBUS);
+              return last.signals == 1 ? 0 : 1;
+            }),
+            exits_with(0));
+}
+
+TEST(sigbus_action, comes_back_with_a_handler_where_it_was_taken_away) {
+  EXPECT_EQ(in_child([] {
+              { const sigbus_handler handler(async_signal_safe, refuse); }
+              set_action(hear_number);
+              test::serving_in_thread served(1, test::fill_by_offset());
+              if (test::read_byte(served.at(0)) != std::byte{1} || last.signals != 0) return 1;
+              ::raise(SIGBUS);
+              return last.signals == 1 ? 0 : 2;
             }),
             exits_with(0));
 }

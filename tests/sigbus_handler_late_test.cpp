@@ -3,6 +3,8 @@
 // accessible meanwhile could not wake those threads. In forked children, which would die of them.
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
@@ -100,6 +102,24 @@ TEST_F(signal_that_comes_late, is_served_by_whoever_serves_the_page_since) {
               return handler.serve(memory.range(), {.on_end = close_policy::leave_zero});
             }),
             test::exits_with(test::byte_of(2)));
+}
+
+// As the kernel would send it then.
+TEST_F(signal_that_comes_late, finds_it_after_the_last_handler) {
+  EXPECT_EQ(test::in_child([&] {
+              const test::memory memory(test::memory_kind::anonymous, 1);
+              {
+                sigbus_handler handler(async_signal_safe, test::fill_by_offset());
+                auto region = handler.serve(memory.range(), {.on_end = close_policy::leave_zero});
+              }
+              siginfo_t late{};
+              late.si_signo = SIGBUS;
+              late.si_code = BUS_ADRERR;
+              late.si_addr = reinterpret_cast<void*>(memory.at(0));
+              ::syscall(SYS_rt_tgsigqueueinfo, ::getpid(), ::gettid(), SIGBUS, &late);
+              return std::to_integer<int>(test::read_byte(memory.at(0)));
+            }),
+            test::exits_with(0));
 }
 
 }  // namespace

@@ -99,13 +99,12 @@ struct sigbus_handler_options {
 /// page cache. So continue_() must come before anything that writes to the page cache.
 /// register_mode::read_write_protect is refused.
 ///
-/// **The signal.** The first handler of the process installs an action for SIGBUS, the end of the
-/// last takes it back, unless another has been installed over it, which then must call it. What is
-/// no fault of served memory (a truncated file, a hardware error, kill(2)) reaches the action that
-/// was there before as if this one weren't; so does, after the end of the last handler, a fault
-/// that was raised just before it, whatever that end leaves in memory. While threads go on touching
-/// what was served, keep a handler, be it one that serves nothing. Threads that touch served memory
-/// must not block SIGBUS: the kernel ends the process. errno is kept.
+/// **The signal.** The first handler of the process installs an action for SIGBUS, which stays: a
+/// fault that was raised while memory was served may be delivered after the last handler has ended.
+/// If another is installed over it, that must call it. What is no fault of served memory (a
+/// truncated file, a hardware error, kill(2)) reaches the action that was there before as if this
+/// one weren't. The library must not be unloaded (dlclose(3)) after that. Threads that touch served
+/// memory must not block SIGBUS: the kernel ends the process. errno is kept.
 ///
 /// **System calls** are not served, whatever the privileges: one that meets a missing page, or
 /// writes to a protected one, fails with EFAULT. Touch the memory before (uffd::touch()). So do

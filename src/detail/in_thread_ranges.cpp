@@ -120,7 +120,7 @@ void in_thread_server::close() noexcept {
   if (in_child()) return;
   while (const auto range = last_range()) close_range(*range);
   client_ = {};
-  signal_ranges::here().remove_handler([] { uninstall_sigbus_action(); });
+  signal_ranges::here().remove_handler();
 }
 
 void in_thread_server::rethrow_error() {

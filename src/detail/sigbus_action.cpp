@@ -163,24 +163,4 @@ void install_sigbus_action(signal_server server) {
   added.former.store(remember(former), std::memory_order_release);  // if it changed meanwhile
 }
 
-void uninstall_sigbus_action() noexcept {
-  action now{};
-  if (::sigaction(SIGBUS, nullptr, &now) != 0) return;
-  const auto number = layer_of(now);
-  if (!number) return;
-  layer& removed = layers[*number];
-  action former = removed.former.load()->what;
-  if (removed.is_spent.load()) {
-    former.sa_flags &= ~SA_SIGINFO;
-    former.sa_handler = SIG_DFL;
-  }
-  action replaced{};
-  if (::sigaction(SIGBUS, &former, &replaced) != 0) return;
-  // Somebody else's came over ours in this moment, and may lead to ours.
-  if (layer_of(replaced) != number)
-    ::sigaction(SIGBUS, &replaced, nullptr);
-  else
-    removed.is_installed.store(false);
-}
-
 }  // namespace uffd::detail

@@ -9,10 +9,10 @@ namespace uffd::detail {
 // Whether a signal was dealt with, so that its access may be tried again. Async-signal-safe.
 using signal_server = bool (*)(const siginfo_t& info, const ucontext_t& context) noexcept;
 
-// Not at the same time as another call of either. Throws std::system_error: EBUSY if others were
-// put before ours, and ours before theirs, more often than can be told apart.
+// Unless ours is the first already. It stays for ever: a signal that was raised while memory was
+// served may be delivered at any time after. Not at the same time as another call. Throws
+// std::system_error: EBUSY if others were put before ours, and ours before theirs, more often than
+// can be told apart.
 void install_sigbus_action(signal_server server);
-// Puts the former action back if ours is still the first.
-void uninstall_sigbus_action() noexcept;
 
 }  // namespace uffd::detail

@@ -71,17 +71,16 @@ class signal_ranges {
   // thread, address and end: raised by the next access too, it is none of ours.
   bool is_late(std::uintptr_t address) noexcept;
 
-  // Counts handlers. `first()` is called before there is one, and `last()` when none is left.
+  // Counts handlers. `first()` is called before there is one.
   template <class First>
   void add_handler(First&& first) {
     const std::lock_guard lock(lock_);
     if (handlers_ == 0) first();
     ++handlers_;
   }
-  template <class Last>
-  void remove_handler(Last&& last) {
+  void remove_handler() {
     const std::lock_guard lock(lock_);
-    if (--handlers_ == 0) last();
+    --handlers_;
   }
 
  private:

@@ -51,10 +51,5 @@ inline void set_action(void (*function)(int), int flags = 0) {
   action.sa_flags = flags;
   ::sigaction(SIGBUS, &action, nullptr);
 }
-inline bool is_action(void (*function)(int)) {
-  struct sigaction now {};
-  ::sigaction(SIGBUS, nullptr, &now);
-  return (now.sa_flags & SA_SIGINFO) == 0 && now.sa_handler == function;
-}
 
 }  // namespace uffd::test
