@@ -41,6 +41,10 @@ set(compiled
   sigbus_handler
   handoff
   handle_keeper
+  pager/page_source
+  pager/any_source
+  pager/memory_source
+  pager/file_source
   format  # the only one that includes fmt; no other header includes it
   uffd)
 set(layers ${header_only} ${compiled})
