@@ -45,6 +45,10 @@ set(compiled
   pager/any_source
   pager/memory_source
   pager/file_source
+  pager/map_options
+  pager/memory_budget
+  pager/paged_memory
+  pager/pager
   format  # the only one that includes fmt; no other header includes it
   uffd)
 set(layers ${header_only} ${compiled})

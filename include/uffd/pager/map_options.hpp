@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT
+/// \file
+/// How a pager maps a source.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+
+namespace uffd {
+
+/// What becomes of writes to paged memory.
+enum class write_policy {
+  none,        ///< the memory can't be written: SIGSEGV
+  keep,        ///< they stay in memory until it is unmapped, and never reach the source
+  write_back,  ///< they reach the source: when pages are evicted, with flush(), and at the end
+};
+
+/// How memory is expected to be used.
+enum class access_pattern {
+  automatic,   ///< pages that are touched one after the other are read ahead, others singly
+  sequential,  ///< as much as possible is read at once
+  random,      ///< only what was touched is read
+};
+
+/// How a source is mapped.
+struct map_options {
+  /// Whether the memory may be written, and what becomes of it.
+  write_policy writes = write_policy::none;
+  /// Bytes that are read at least, at a multiple of as many; rounded up to a power of two of whole
+  /// pages, 2 MiB at most. 0: what the source advises, else one page.
+  std::size_t unit = 0;
+  /// How it will be used; paged_memory::advise() changes it.
+  access_pattern expected = access_pattern::automatic;
+  /// How long a page is tried again whose source has an error that may pass (uffd::is_transient())
+  /// or for which the budget has no room, before it counts as failed.
+  std::chrono::milliseconds deadline{5000};
+};
+
+}  // namespace uffd

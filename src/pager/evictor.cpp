@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MIT
+#include "pager/evictor.hpp"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <mutex>
+
+#include "uffd/detail/syscall.hpp"
+#include "uffd/error.hpp"
+#include "uffd/pager/memory_budget.hpp"
+
+namespace uffd::detail {
+namespace {
+
+constexpr std::size_t looks_at_once = 4096;    // pages, with the lock held
+constexpr std::size_t looks_for_room = 65536;  // pages, in the thread that needs room
+constexpr std::size_t most_margin = std::size_t{8} << 20;
+constexpr int pause = 10;  // milliseconds, where nothing could be evicted
+
+}  // namespace
+
+evictor::evictor(std::size_t limit)
+    : limit_(limit),
+      // Without one, which some containers forbid, ranges are dropped one by one.
+      self_(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0))),
+      wakes_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  if (!wakes_) throw_errno(errno, "memory_budget: eventfd");
+  if (limit != memory_budget::unlimited) start_thread();
+}
+
+evictor::~evictor() {
+  if (!thread_ || home_.in_child()) return;
+  is_over_.store(true);
+  wake_up();
+  thread_->join();
+}
+
+void evictor::start_thread() {
+  const std::lock_guard lock(starting_);
+  if (!thread_) thread_.emplace("uffd evictor", std::nullopt, [this] { run(); });
+}
+
+void evictor::set_limit(std::size_t bytes) {
+  if (bytes != memory_budget::unlimited) start_thread();
+  limit_.store(bytes, std::memory_order_relaxed);
+  if (is_short()) wake_up();
+}
+
+// How far below the limit the thread begins, and again as far it goes on: a sixteenth each.
+std::size_t evictor::margin() const noexcept {
+  return std::clamp(limit() / 16, page_size(), most_margin);
+}
+
+bool evictor::is_short() const noexcept {
+  const auto limit = this->limit();
+  return limit != memory_budget::unlimited && resident() >= limit - std::min(limit, 2 * margin());
+}
+
+void evictor::wake_up() noexcept {
+  if (is_awake_.exchange(true, std::memory_order_acq_rel)) return;
+  const std::uint64_t one = 1;
+  if (::write(wakes_.get(), &one, sizeof one) < 0) return;  // EAGAIN: it is awake
+}
+
+bool evictor::reserve(std::size_t bytes) noexcept {
+  const auto limit = this->limit();
+  auto now = resident();
+  do {
+    if (now > limit || bytes > limit - now) {
+      if (!is_awake_.load(std::memory_order_relaxed)) wake_up();
+      return false;
+    }
+  } while (!resident_.compare_exchange_weak(now, now + bytes, std::memory_order_relaxed));
+  if (now + bytes > limit - std::min(limit, margin()) && !is_awake_.load(std::memory_order_relaxed))
+      [[unlikely]]
+    wake_up();
+  return true;
+}
+
+void evictor::run() noexcept {
+  while (!is_over_.load()) {
+    pollfd ready{wakes_.get(), POLLIN, 0};
+    ::poll(&ready, 1, -1);
+    std::uint64_t taken = 0;
+    if (::read(wakes_.get(), &taken, sizeof taken) < 0 && errno != EAGAIN) return;
+    while (is_short() && !is_over_.load())
+      if (!evict_some()) ::poll(nullptr, 0, pause);
+    // Whoever comes after this wakes it again; who came before is seen now.
+    is_awake_.store(false, std::memory_order_seq_cst);
+    if (is_short()) wake_up();
+  }
+}
+
+void evictor::add(paged_region& region) {
+  const std::lock_guard lock(sweeping_);
+  regions_.push_back(&region);
+}
+
+void evictor::remove(paged_region& region) noexcept {
+  {
+    const std::lock_guard lock(sweeping_);
+    regions_.erase(std::remove(regions_.begin(), regions_.end(), &region), regions_.end());
+    turn_ = 0;
+  }
+  for (auto some = region.evicting.load(); some != 0; some = region.evicting.load())
+    region.evicting.wait(some);
+}
+
+// The region whose turn it is, with what was found there. Expects the lock.
+paged_region* evictor::find(paged_region::finds& found, std::size_t looks) noexcept {
+  for (std::size_t ends = 0; !regions_.empty() && ends <= regions_.size() && looks != 0;) {
+    auto& region = *regions_[turn_ % regions_.size()];
+    const auto now = std::min(looks, looks_at_once);
+    looks -= now;
+    if (!region.sweep(found, now)) {
+      turn_ = (turn_ + 1) % regions_.size();
+      ++ends;
+    }
+    if (found.pages != 0) return &region;
+  }
+  return nullptr;
+}
+
+bool evictor::make_room(std::size_t bytes) noexcept {
+  if (!sweeping_.try_lock()) return false;
+  paged_region::finds found;
+  found.wanted = std::max(bytes / page_size(), paged_region::finds::most);
+  auto* const region = find(found, looks_for_room);
+  if (region != nullptr) drop(*region, std::span(found.clean).first(found.clean_runs));
+  sweeping_.unlock();
+  return region != nullptr;
+}
+
+// Source and kernel are waited for without the lock: others find room meanwhile.
+bool evictor::evict_some() noexcept {
+  paged_region::finds found;
+  found.wanted = page_table::pages_per_block;
+  found.takes_dirty = true;
+  paged_region* region = nullptr;
+  {
+    const std::lock_guard lock(sweeping_);
+    region = find(found, looks_for_room);
+    if (region == nullptr) return false;
+    region->evicting.fetch_add(1);
+  }
+  drop(*region, std::span(found.clean).first(found.clean_runs));
+  bool some = found.clean_runs != 0;
+  for (const auto run : std::span(found.dirty).first(found.dirty_runs)) {
+    if (const auto error = region->write_back(run, paging_state::leaving)) {
+      region->note_error(error);
+      continue;
+    }
+    drop(*region, std::span(&run, 1));
+    some = true;
+  }
+  if (region->evicting.fetch_sub(1) == 1) region->evicting.notify_all();
+  return some;
+}
+
+void evictor::drop(paged_region& of, std::span<const page_run> runs) noexcept {
+  auto done = advise(of, runs);
+  for (const auto run : runs) {
+    const bool is_gone = done >= run.count;
+    done -= is_gone ? run.count : done;
+    of.has_dropped(run, is_gone);
+  }
+}
+
+// How many of the pages were dropped: the first so many.
+std::size_t evictor::advise(paged_region& of, std::span<const page_run> runs) const noexcept {
+  std::size_t pages = 0;
+  std::array<iovec, paged_region::finds::most> vectors{};
+  if (runs.size() > 1 && self_ && takes_vectors_.load(std::memory_order_relaxed)) {
+    for (std::size_t i = 0; i < runs.size(); ++i) {
+      const auto range = of.range_of(runs[i]);
+      vectors[i] = {reinterpret_cast<void*>(range.begin()), range.size()};
+    }
+    const auto bytes =
+        ::syscall(SYS_process_madvise, self_.get(), vectors.data(), runs.size(), MADV_DONTNEED, 0);
+    if (bytes > 0) pages = static_cast<std::size_t>(bytes) / of.page_size();
+    if (bytes < 0) takes_vectors_.store(false, std::memory_order_relaxed);
+  }
+  std::size_t before = 0;
+  for (const auto run : runs) {
+    before += run.count;
+    if (before <= pages) continue;
+    const auto range = of.range_of(run);
+    if (::madvise(reinterpret_cast<void*>(range.begin()), range.size(), MADV_DONTNEED) != 0) break;
+    pages = before;
+  }
+  return pages;
+}
+
+}  // namespace uffd::detail

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT
+// A budget: what is counted, and the thread that evicts pages before there is no room.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "detail/thread.hpp"
+#include "pager/paged_region.hpp"
+#include "pager/sweep_lock.hpp"
+#include "uffd/detail/process.hpp"
+#include "uffd/pager/memory_budget.hpp"
+#include "uffd/unique_fd.hpp"
+
+namespace uffd::detail {
+
+class evictor {
+ public:
+  // Throws std::system_error.
+  explicit evictor(std::size_t limit);
+  evictor(const evictor&) = delete;
+  evictor& operator=(const evictor&) = delete;
+  ~evictor();
+
+  std::size_t limit() const noexcept { return limit_.load(std::memory_order_relaxed); }
+  void set_limit(std::size_t bytes);
+  std::size_t resident() const noexcept { return resident_.load(std::memory_order_relaxed); }
+
+  // False where there is no room. In signal handlers too, as all but add() and remove().
+  bool reserve(std::size_t bytes) noexcept;
+  // Counts even beyond the limit.
+  void charge(std::size_t bytes) noexcept { resident_.fetch_add(bytes, std::memory_order_relaxed); }
+  void release(std::size_t bytes) noexcept {
+    resident_.fetch_sub(bytes, std::memory_order_relaxed);
+  }
+  // Drops some clean pages, in the calling thread. False where another one is at it, or there were
+  // none among those that it looked at.
+  bool make_room(std::size_t bytes) noexcept;
+
+  // A region may be added once, and must be removed before it ends: then nobody works on it.
+  void add(paged_region& region);
+  void remove(paged_region& region) noexcept;
+
+ private:
+  void start_thread();
+  void run() noexcept;
+  bool evict_some() noexcept;
+  paged_region* find(paged_region::finds& found, std::size_t looks) noexcept;
+  void drop(paged_region& of, std::span<const page_run> runs) noexcept;
+  std::size_t advise(paged_region& of, std::span<const page_run> runs) const noexcept;
+  std::size_t margin() const noexcept;
+  bool is_short() const noexcept;
+  void wake_up() noexcept;
+
+  std::atomic<std::size_t> limit_;
+  std::atomic<std::size_t> resident_{0};
+  std::atomic<bool> is_awake_{false};
+  std::atomic<bool> is_over_{false};
+  mutable std::atomic<bool> takes_vectors_{true};
+  const process_mark home_ = process_mark::here();
+  const unique_fd self_;  // this process
+  const unique_fd wakes_;
+
+  sweep_lock sweeping_;
+  std::vector<paged_region*> regions_;
+  std::size_t turn_ = 0;
+  std::mutex starting_;
+  std::optional<thread> thread_;
+};
+
+struct budget_access {
+  static const std::shared_ptr<evictor>& evictor_of(const memory_budget& budget) noexcept {
+    return budget.evictor_;
+  }
+};
+
+}  // namespace uffd::detail

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+// What a pager has started, and what a mapping of it owns.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+
+#include "pager/paged_region.hpp"
+#include "uffd/detail/process.hpp"
+#include "uffd/fault_handler.hpp"
+#include "uffd/mapping.hpp"
+#include "uffd/pager/memory_budget.hpp"
+#include "uffd/pager/pager.hpp"
+#include "uffd/sigbus_handler.hpp"
+
+namespace uffd::detail {
+
+// One of the three serves.
+struct pager_threads {
+  explicit pager_threads(const pager_options& options);
+  pager_threads(const pager_threads&) = delete;
+  pager_threads& operator=(const pager_threads&) = delete;
+  ~pager_threads();
+
+  const handle& on() const noexcept;
+  served_region serve(page_range range, paged_region& by, serve_options options);
+
+  memory_budget budget;
+  std::shared_ptr<evictor> evicting;
+  bool counts;
+  std::size_t threads;
+  std::size_t buffer_size;  // bytes, for each thread
+  std::optional<fault_handler> own;
+  std::optional<sigbus_handler> in_thread;
+  fault_handler* shared = nullptr;
+};
+
+struct mapped_source {
+  // Throws std::system_error.
+  mapped_source(std::shared_ptr<pager_threads> threads, any_source source,
+                const map_options& options);
+  mapped_source(const mapped_source&) = delete;
+  mapped_source& operator=(const mapped_source&) = delete;
+  ~mapped_source();
+
+  process_mark home = process_mark::here();
+  std::shared_ptr<pager_threads> by;
+  mapping memory;
+  paged_region region;
+  served_region served;
+};
+
+}  // namespace uffd::detail

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: MIT
+// One mapping of a pager: its source, the state of its pages, and what is done to them.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <system_error>
+#include <vector>
+
+#include "pager/overdue_pages.hpp"
+#include "pager/page_table.hpp"
+#include "pager/readahead.hpp"
+#include "uffd/fault.hpp"
+#include "uffd/handle.hpp"
+#include "uffd/pager/any_source.hpp"
+#include "uffd/pager/map_options.hpp"
+#include "uffd/pager/paged_memory.hpp"
+
+namespace uffd::detail {
+
+class evictor;
+
+class paged_region {
+ public:
+  // What the pager knows of itself.
+  struct surroundings {
+    const handle* on = nullptr;
+    evictor* budget = nullptr;
+    std::size_t buffer_size = 0;  // bytes of fault::buffer()
+    bool counts = false;
+  };
+
+  // `memory` begins at the first page, and has whole pages.
+  paged_region(any_source source, page_range memory, const map_options& options,
+               const surroundings& around);
+
+  // The answer to a fault, in a signal handler perhaps.
+  resolution serve(fault& raised) noexcept;
+
+  std::error_code prefetch(page_run wanted) noexcept;
+  std::error_code pin(page_run wanted, pin_access access);
+  void unpin(page_run pinned) noexcept;
+  std::error_code flush() noexcept;
+  void advise(access_pattern expected) noexcept { readahead_.expect(expected); }
+
+  // For the evictor, with its lock held: claims clean pages that may leave, from where it stopped
+  // the last time; adds runs of them to `victims`, and runs of dirty ones to `written`, claimed as
+  // well. Looks at `most` pages. False where it came to its end and will begin anew.
+  struct finds;
+  bool sweep(finds& found, std::size_t most) noexcept;
+  // For the evictor: pages that were claimed to leave are gone now, or could not be dropped.
+  void has_dropped(page_run claimed, bool is_gone) noexcept;
+  // Writes back what was claimed to be written; then it is as `after` says, dirty again if not.
+  std::error_code write_back(page_run claimed, paging_state after) noexcept;
+  void note_error(std::error_code error) noexcept;
+  // After the memory was unmapped: what was resident counts no more.
+  void release_all() noexcept;
+
+  page_range range_of(page_run run) const noexcept {
+    return {memory_.begin() + run.first * page_size_, run.count * page_size_};
+  }
+  std::size_t page_size() const noexcept { return page_size_; }
+  std::uint64_t size() const noexcept { return source_.size(); }
+  page_range memory() const noexcept { return memory_; }
+  write_policy writes() const noexcept { return writes_; }
+  paged_memory_statistics statistics() const noexcept;
+
+  // Threads that work for the evictor on what they have claimed here.
+  std::atomic<std::uint32_t> evicting{0};
+
+ private:
+  using table_block = page_table::block;
+  static constexpr std::size_t no_page = SIZE_MAX;
+
+  resolution serve_write(fault& raised, page_entry& at) noexcept;
+  resolution serve_missing(fault& raised, std::size_t page, table_block& block) noexcept;
+  resolution load(fault& raised, std::size_t page, bool for_writing) noexcept;
+  resolution install(fault& raised, std::size_t page, page_run run,
+                     std::span<const std::byte> bytes, bool opens) noexcept;
+  resolution refuse(std::size_t page, page_run run, resolution answer) noexcept;
+  resolution fail_or_retry(std::size_t page, std::error_code error) noexcept;
+  std::error_code failure() const noexcept;
+
+  bool tracks_writes() const noexcept { return writes_ != write_policy::none; }
+  bool is_resident(std::size_t page) const noexcept;
+  page_entry& entry(std::size_t page) noexcept;
+  template <class Change>
+  void for_each(page_run run, Change&& change) noexcept;
+  page_run claim(page_run window, std::size_t page) noexcept;
+  void give_back(page_run claimed) noexcept {
+    set(claimed, paging_state::loading, paging_state::absent);
+  }
+  void forget(page_run gone) noexcept;
+  void become(page_run claimed, paging_state now, std::size_t wanted) noexcept;
+  void set(page_run run, paging_state from, paging_state to) noexcept;
+  std::error_code read(page_run run, std::span<std::byte> buffer,
+                       std::span<const std::byte>& bytes) noexcept;
+  std::error_code write(page_run run) noexcept;
+
+  std::error_code load_here(page_run claimed, std::span<std::byte> buffer) noexcept;
+  std::error_code load_next(page_run wanted, std::span<std::byte> buffer,
+                            std::size_t& done) noexcept;
+  std::error_code load_all(page_run wanted, std::span<std::byte> buffer) noexcept;
+  std::error_code open(std::size_t page, std::span<std::byte> buffer) noexcept;
+
+  void look_at(page_entry& at, std::size_t page, finds& found) noexcept;
+  std::error_code flush_block(table_block& block) noexcept;
+  void count(std::atomic<std::uint64_t>& counter, std::uint64_t more = 1) noexcept {
+    if (around_.counts) counter.fetch_add(more, std::memory_order_relaxed);
+  }
+
+  const any_source source_;
+  const page_range memory_;
+  const std::size_t page_size_;
+  const surroundings around_;
+  const write_policy writes_;
+  const std::size_t most_at_once_;  // pages
+  page_table table_;
+  readahead readahead_;
+  overdue_pages overdue_;
+  std::size_t hand_ = 0;                      // the page of table_ that the evictor looks at next
+  std::atomic<std::int64_t> write_after_{0};  // monotonic nanoseconds: not before
+  std::atomic<int> failed_number_{0};
+  std::atomic<const std::error_category*> failed_category_{nullptr};  // of the last failed page
+
+  std::mutex pins_mutex_;
+  std::vector<page_run> pins_;
+  std::mutex error_mutex_;
+  std::error_code error_;  // the first one in the background
+
+  struct {
+    std::atomic<std::uint64_t> faults{0}, source_reads{0}, pages_loaded{0}, pages_evicted{0},
+        source_writes{0}, pages_written{0};
+  } counts_;
+};
+
+// For each block that has pages of `run`: change(block, first page, one past the last).
+template <class Change>
+void paged_region::for_each(page_run run, Change&& change) noexcept {
+  for (auto page = run.first; page < run.end();) {
+    auto& block = *table_.find(page);
+    const auto end =
+        std::min(run.end(), (page / page_table::pages_per_block + 1) * page_table::pages_per_block);
+    change(block, page, end);
+    page = end;
+  }
+}
+
+// What a sweep found, claimed.
+struct paged_region::finds {
+  static constexpr std::size_t most = 32;
+
+  page_run clean[most];
+  std::size_t clean_runs = 0;
+  page_run dirty[most];
+  std::size_t dirty_runs = 0;
+  std::size_t pages = 0;
+  std::size_t wanted = 0;  // pages: it may find a few more
+  bool takes_dirty = false;
+
+  bool is_full() const noexcept {
+    return clean_runs == most || dirty_runs == most || pages >= wanted;
+  }
+};
+
+}  // namespace uffd::detail

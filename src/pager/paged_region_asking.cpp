@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT
+// What is asked of a mapping without a fault: pages to be there, and to stay there.
+#include <time.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "pager/evictor.hpp"
+#include "pager/paged_region.hpp"
+#include "uffd/resolve.hpp"
+
+namespace uffd::detail {
+namespace {
+
+void pause() noexcept {
+  const timespec moment{0, 50'000};
+  ::nanosleep(&moment, nullptr);
+}
+
+}  // namespace
+
+// Installs what was claimed, or gives it back.
+std::error_code paged_region::load_here(page_run claimed, std::span<std::byte> buffer) noexcept {
+  auto& budget = *around_.budget;
+  const auto size = claimed.count * page_size_;
+  if (!budget.reserve(size) && (!budget.make_room(size) || !budget.reserve(size))) {
+    give_back(claimed);
+    return std::make_error_code(std::errc::not_enough_memory);
+  }
+  std::span<const std::byte> bytes;
+  auto error = read(claimed, buffer, bytes);
+  if (!error) {
+    const auto mode =
+        tracks_writes() ? flags<fill_mode>(fill_mode::write_protect) : flags<fill_mode>();
+    const auto answer =
+        resolve::copy(*around_.on, range_of(claimed).begin(), bytes, mode, page_size_);
+    if (answer.is_resolved()) {
+      become(claimed, paging_state::clean, no_page);
+      count(counts_.pages_loaded, claimed.count);
+      return {};
+    }
+    error = answer.error() ? answer.error()
+                           : std::make_error_code(std::errc::resource_unavailable_try_again);
+  }
+  budget.release(size);
+  give_back(claimed);
+  return error;
+}
+
+// The first pages of `wanted`: `done` says how many are there now. None, and no error: somebody
+// else is at it.
+std::error_code paged_region::load_next(page_run wanted, std::span<std::byte> buffer,
+                                        std::size_t& done) noexcept {
+  done = 0;
+  auto* const block = table_.at(wanted.first);
+  if (block == nullptr) return std::make_error_code(std::errc::not_enough_memory);
+  auto& at = (*block)[wanted.first % page_table::pages_per_block];
+  const auto seen = at.load();
+  if (seen.is_present()) {
+    done = 1;
+    return {};
+  }
+  if (seen.state() == paging_state::failed) return failure();
+  if (!at.change(paging_state::absent, paging_state::loading)) return {};
+  auto window = wanted;
+  window.count = std::min(wanted.count, buffer.size() / page_size_);
+  auto claimed = claim(window, wanted.first);
+  auto error = load_here(claimed, buffer);
+  // What follows may be to blame.
+  if (error && claimed.count > 1) {
+    if (!at.change(paging_state::absent, paging_state::loading)) return {};
+    claimed = {wanted.first, 1};
+    error = load_here(claimed, buffer);
+  }
+  if (!error) done = claimed.count;
+  return error;
+}
+
+std::error_code paged_region::load_all(page_run wanted, std::span<std::byte> buffer) noexcept {
+  while (wanted.count != 0) {
+    std::size_t done = 0;
+    const auto error = load_next(wanted, buffer, done);
+    if (error) {
+      if (!is_transient(error) || overdue_.is_overdue(wanted.first)) {
+        overdue_.forget(wanted.first);
+        return error;
+      }
+    }
+    if (done == 0) {
+      pause();
+      continue;
+    }
+    overdue_.forget(wanted.first);
+    wanted = {wanted.first + done, wanted.count - done};
+  }
+  return {};
+}
+
+namespace {
+
+std::unique_ptr<std::byte[]> make_buffer(std::size_t bytes) {
+  return std::unique_ptr<std::byte[]>(new (std::nothrow) std::byte[bytes]);
+}
+
+}  // namespace
+
+std::error_code paged_region::prefetch(page_run wanted) noexcept {
+  const auto size = std::min(wanted.count, most_at_once_) * page_size_;
+  const auto buffer = make_buffer(size);
+  if (buffer == nullptr) return std::make_error_code(std::errc::not_enough_memory);
+  return load_all(wanted, {buffer.get(), size});
+}
+
+// Marked first: what is there then can't leave.
+std::error_code paged_region::pin(page_run wanted, pin_access access) {
+  const auto size = std::min(wanted.count, most_at_once_) * page_size_;
+  const auto buffer = make_buffer(size);
+  if (buffer == nullptr) return std::make_error_code(std::errc::not_enough_memory);
+  for (auto page = wanted.first; page < wanted.end(); ++page)
+    if (table_.at(page) == nullptr) return std::make_error_code(std::errc::not_enough_memory);
+  {
+    const std::lock_guard lock(pins_mutex_);
+    pins_.push_back(wanted);
+    for (auto page = wanted.first; page < wanted.end(); ++page)
+      entry(page).update([](page_word seen) { return seen.with_pin(true); });
+  }
+  auto error = load_all(wanted, {buffer.get(), size});
+  if (access == pin_access::write)
+    for (auto page = wanted.first; !error && page < wanted.end(); ++page)
+      error = open(page, {buffer.get(), size});
+  if (error) unpin(wanted);
+  return error;
+}
+
+void paged_region::unpin(page_run pinned) noexcept {
+  const std::lock_guard lock(pins_mutex_);
+  const auto mine = std::find_if(pins_.begin(), pins_.end(), [&](page_run each) {
+    return each.first == pinned.first && each.count == pinned.count;
+  });
+  pins_.erase(mine);
+  for (auto page = pinned.first; page < pinned.end(); ++page) {
+    const bool is_kept = std::any_of(pins_.begin(), pins_.end(), [&](page_run other) {
+      return page >= other.first && page < other.end();
+    });
+    if (!is_kept) entry(page).update([](page_word seen) { return seen.with_pin(false); });
+  }
+}
+
+// Lets a pinned page be written without a fault.
+std::error_code paged_region::open(std::size_t page, std::span<std::byte> buffer) noexcept {
+  auto& at = entry(page);
+  for (;;) {
+    auto seen = at.load();
+    if (seen.state() == paging_state::dirty) return {};
+    if (seen.state() != paging_state::clean) {
+      if (seen.state() == paging_state::absent || seen.state() == paging_state::failed) {
+        if (const auto error = load_all({page, 1}, buffer)) return error;
+      } else {
+        pause();
+      }
+      continue;
+    }
+    if (!at.change(seen, seen.with(paging_state::opening))) continue;
+    const auto answer = resolve::unprotect(*around_.on, range_of({page, 1}));
+    at.change(paging_state::opening,
+              answer.is_resolved() ? paging_state::dirty : paging_state::clean);
+    if (answer.is_resolved()) return {};
+    if (answer.error()) return answer.error();
+    pause();
+  }
+}
+
+}  // namespace uffd::detail

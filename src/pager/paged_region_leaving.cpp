@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MIT
+// How pages of a mapping leave, and how they are written back.
+#include <time.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "pager/evictor.hpp"
+#include "pager/paged_region.hpp"
+#include "uffd/error.hpp"
+#include "uffd/resolve.hpp"
+
+namespace uffd::detail {
+namespace {
+
+constexpr std::int64_t pause_after_error = 100'000'000;  // nanoseconds
+
+std::int64_t monotonic_now() noexcept {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * std::int64_t{1'000'000'000} + now.tv_nsec;
+}
+
+// What is next to the last run joins it.
+void add(page_run* runs, std::size_t& count, std::size_t page) noexcept {
+  if (count != 0 && runs[count - 1].end() == page)
+    ++runs[count - 1].count;
+  else
+    runs[count++] = {page, 1};
+}
+
+void pause() noexcept {
+  const timespec moment{0, 20'000};
+  ::nanosleep(&moment, nullptr);
+}
+
+}  // namespace
+
+// A page that came back before it was long gone is passed by as often as its word says; one that
+// is gone cools down.
+void paged_region::look_at(page_entry& at, std::size_t page, finds& found) noexcept {
+  auto seen = at.load();
+  const auto state = seen.state();
+  if (state == paging_state::absent) {
+    if (seen.heat() != 0) at.change(seen, seen.with_heat(seen.heat() - 1));
+    return;
+  }
+  const bool is_dirty = state == paging_state::dirty;
+  if (seen.is_pinned() || (state != paging_state::clean && !is_dirty)) return;
+  if (is_dirty && !found.takes_dirty) return;
+  if (seen.rounds() != 0) {
+    at.change(seen, seen.with_rounds(seen.rounds() - 1));
+    return;
+  }
+  const auto claimed = is_dirty ? paging_state::writing : paging_state::leaving;
+  if (!at.change(seen, seen.with(claimed))) return;
+  ++found.pages;
+  if (is_dirty)
+    add(found.dirty, found.dirty_runs, page);
+  else
+    add(found.clean, found.clean_runs, page);
+}
+
+bool paged_region::sweep(finds& found, std::size_t most) noexcept {
+  const auto takes_dirty = std::exchange(
+      found.takes_dirty, found.takes_dirty && writes_ == write_policy::write_back &&
+                             monotonic_now() >= write_after_.load(std::memory_order_relaxed));
+  constexpr auto per_block = page_table::pages_per_block;
+  const auto end = table_.blocks() * per_block;
+  for (; hand_ < end && most != 0 && !found.is_full(); --most) {
+    auto& block = table_.nth(hand_ / per_block);
+    if (!block.is_known() || block.resident().load(std::memory_order_relaxed) == 0) {
+      hand_ = (hand_ / per_block + 1) * per_block;
+      continue;
+    }
+    const auto index = hand_++ % per_block;
+    look_at(block[index], block.first_page() + index, found);
+  }
+  found.takes_dirty = takes_dirty;
+  if (hand_ < end) return true;
+  hand_ = 0;
+  return false;
+}
+
+void paged_region::has_dropped(page_run claimed, bool is_gone) noexcept {
+  if (is_gone) {
+    forget(claimed);
+    count(counts_.pages_evicted, claimed.count);
+  }
+  set(claimed, paging_state::leaving, is_gone ? paging_state::absent : paging_state::clean);
+}
+
+// Writers wait meanwhile; they are woken, for they may have come when it was claimed.
+std::error_code paged_region::write_back(page_run claimed, paging_state after) noexcept {
+  const auto range = range_of(claimed);
+  outcome done;
+  do done = around_.on->write_protect(range);
+  while (done.error() == condition::retry);
+  auto error = done.error();
+  if (!error) error = write(claimed);
+  if (error) {
+    while (resolve::unprotect(*around_.on, range).kind() == resolution::state::retry) {
+    }
+    set(claimed, paging_state::writing, paging_state::dirty);
+    write_after_.store(monotonic_now() + pause_after_error, std::memory_order_relaxed);
+    return error;
+  }
+  set(claimed, paging_state::writing, after);
+  static_cast<void>(around_.on->wake(range));
+  return {};
+}
+
+std::error_code paged_region::write(page_run run) noexcept {
+  const auto offset = run.first * page_size_;
+  const auto size = static_cast<std::size_t>(
+      std::min<std::uint64_t>(run.count * page_size_, this->size() - offset));
+  count(counts_.source_writes);
+  count(counts_.pages_written, run.count);
+  return source_.write(offset, {reinterpret_cast<const std::byte*>(range_of(run).begin()), size});
+}
+
+void paged_region::release_all() noexcept {
+  std::size_t pages = 0;
+  for (std::size_t number = 0; number < table_.blocks(); ++number)
+    pages += table_.nth(number).resident().exchange(0);
+  around_.budget->release(pages * page_size_);
+}
+
+void paged_region::note_error(std::error_code error) noexcept {
+  const std::lock_guard lock(error_mutex_);
+  if (!error_) error_ = error;
+}
+
+// Pages in others' hands are waited for: they may have been written before the call. A pinned one
+// may be written at any time, and so stays dirty.
+std::error_code paged_region::flush_block(table_block& block) noexcept {
+  std::error_code first_error;
+  const auto note = [&](std::error_code error) {
+    if (!first_error) first_error = error;
+  };
+  page_run run;
+  const auto write_run = [&] {
+    if (run.count != 0) note(write_back(std::exchange(run, {}), paging_state::clean));
+  };
+  for (std::size_t index = 0; index < page_table::pages_per_block;) {
+    auto seen = block[index].load();
+    const auto page = block.first_page() + index;
+    if (seen.state() == paging_state::opening || seen.state() == paging_state::writing) {
+      write_run();
+      pause();
+      continue;
+    }
+    if (seen.state() != paging_state::dirty) {
+      write_run();
+    } else if (seen.is_pinned()) {
+      write_run();
+      note(write({page, 1}));
+    } else {
+      if (!block[index].change(seen, seen.with(paging_state::writing))) continue;
+      run = run.count == 0 ? page_run{page, 1} : page_run{run.first, run.count + 1};
+    }
+    ++index;
+  }
+  write_run();
+  return first_error;
+}
+
+std::error_code paged_region::flush() noexcept {
+  if (writes_ != write_policy::write_back) return {};
+  std::error_code first_error;
+  const auto note = [&](std::error_code error) {
+    if (!first_error) first_error = error;
+  };
+  {
+    const std::lock_guard lock(error_mutex_);
+    note(std::exchange(error_, {}));
+  }
+  for (std::size_t number = 0; number < table_.blocks(); ++number)
+    if (auto& block = table_.nth(number); block.is_known()) note(flush_block(block));
+  note(source_.flush());
+  return first_error;
+}
+
+}  // namespace uffd::detail
