@@ -11,6 +11,12 @@
 #include "uffd/error.hpp"
 #include "uffd/resolve.hpp"
 
+// ThreadSanitizer's, where there is one.
+extern "C" {
+[[gnu::weak]] void AnnotateIgnoreReadsBegin(const char* file, int line);
+[[gnu::weak]] void AnnotateIgnoreReadsEnd(const char* file, int line);
+}
+
 namespace uffd::detail {
 namespace {
 
@@ -111,12 +117,31 @@ std::error_code paged_region::write_back(page_run claimed, paging_state after) n
   return {};
 }
 
+namespace {
+
+// Protection orders those who write to the memory and who reads it to write it back: no tool sees
+// that.
+class ordered_reads {
+ public:
+  ordered_reads() noexcept {
+    if (AnnotateIgnoreReadsBegin != nullptr) AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
+  }
+  ordered_reads(const ordered_reads&) = delete;
+  ordered_reads& operator=(const ordered_reads&) = delete;
+  ~ordered_reads() {
+    if (AnnotateIgnoreReadsEnd != nullptr) AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
+  }
+};
+
+}  // namespace
+
 std::error_code paged_region::write(page_run run) noexcept {
   const auto offset = run.first * page_size_;
   const auto size = static_cast<std::size_t>(
       std::min<std::uint64_t>(run.count * page_size_, this->size() - offset));
   count(counts_.source_writes);
   count(counts_.pages_written, run.count);
+  const ordered_reads while_protected;
   return source_.write(offset, {reinterpret_cast<const std::byte*>(range_of(run).begin()), size});
 }
 

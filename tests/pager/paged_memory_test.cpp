@@ -120,7 +120,7 @@ TEST_P(paged_memory_of, leaves_a_file_as_long_as_it_was) {
 
 TEST_P(paged_memory_of, keeps_reports_and_writes_later_what_could_not_be_written) {
   test::kept_source source(4 * page);
-  bool fails = true;
+  std::atomic<bool> fails{true};
   source.writing_fails = [&] {
     return fails ? std::make_error_code(std::errc::no_space_on_device) : std::error_code();
   };

@@ -133,7 +133,7 @@ TEST_P(pager_of, may_end_before_its_mappings) {
 
 TEST_P(pager_of, gives_sigbus_where_a_source_fails) {
   test::kept_source source(4 * page);
-  bool fails = true;
+  std::atomic<bool> fails{true};
   source.reading_fails = [&] {
     return fails ? std::make_error_code(std::errc::io_error) : std::error_code();
   };
@@ -149,7 +149,7 @@ TEST_P(pager_of, gives_sigbus_where_a_source_fails) {
 
 TEST_P(pager_of, tries_again_where_an_error_passes) {
   test::kept_source source(2 * page);
-  int left = 3;
+  std::atomic<int> left{3};
   source.reading_fails = [&]() -> std::error_code {
     return left-- > 0 ? make_error_code(source_error::transient) : std::error_code();
   };
