@@ -152,17 +152,22 @@ bool evictor::evict_some() noexcept {
     region->evicting.fetch_add(1);
   }
   drop(*region, std::span(found.clean).first(found.clean_runs));
-  bool some = found.clean_runs != 0;
-  for (const auto run : std::span(found.dirty).first(found.dirty_runs)) {
-    if (const auto error = region->write_back(run, paging_state::leaving)) {
-      region->note_error(error);
-      continue;
-    }
-    drop(*region, std::span(&run, 1));
-    some = true;
-  }
+  const auto written = write_back(*region, std::span(found.dirty).first(found.dirty_runs));
+  drop(*region, written);
   if (region->evicting.fetch_sub(1) == 1) region->evicting.notify_all();
-  return some;
+  return found.clean_runs != 0 || !written.empty();
+}
+
+// Those that could be written, at the begin of `runs`.
+std::span<const page_run> evictor::write_back(paged_region& of, std::span<page_run> runs) noexcept {
+  std::size_t done = 0;
+  for (const auto run : runs) {
+    if (const auto error = of.write_back(run, paging_state::leaving))
+      of.note_error(error);
+    else
+      runs[done++] = run;
+  }
+  return runs.first(done);
 }
 
 void evictor::drop(paged_region& of, std::span<const page_run> runs) noexcept {

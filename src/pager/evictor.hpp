@@ -51,6 +51,7 @@ class evictor {
   void run() noexcept;
   bool evict_some() noexcept;
   paged_region* find(paged_region::finds& found, std::size_t looks) noexcept;
+  static std::span<const page_run> write_back(paged_region& of, std::span<page_run> runs) noexcept;
   void drop(paged_region& of, std::span<const page_run> runs) noexcept;
   std::size_t advise(paged_region& of, std::span<const page_run> runs) const noexcept;
   std::size_t margin() const noexcept;

@@ -45,7 +45,7 @@ paged_region::paged_region(any_source source, page_range memory, const map_optio
       overdue_(options.deadline) {}
 
 page_entry& paged_region::entry(std::size_t page) noexcept {
-  return (*table_.find(page))[page % page_table::pages_per_block];
+  return table_.existing(page)[page % page_table::pages_per_block];
 }
 
 // Anonymous memory that is not there is none of the page cache's either.
@@ -100,9 +100,15 @@ resolution paged_region::serve_write(fault& raised, page_entry& at) noexcept {
       case paging_state::dirty: {
         if (!at.change(seen, seen.with(paging_state::opening))) continue;
         const auto answer = raised.unprotect();
-        at.change(paging_state::opening, answer.is_resolved() ? paging_state::dirty : seen.state());
+        if (answer.is_resolved())
+          at.update(&page_word::written);
+        else
+          at.change(paging_state::opening, seen.state());
         return answer;
       }
+      case paging_state::writing:
+        writers_wait_.store(true, std::memory_order_release);
+        return resolution::retry();
       case paging_state::absent:
       case paging_state::failed:
         return resolution::resolved();
@@ -145,8 +151,9 @@ void paged_region::become(page_run claimed, paging_state now, std::size_t wanted
     block.resident().fetch_add(static_cast<std::uint32_t>(end - page), std::memory_order_relaxed);
     for (; page < end; ++page)
       block[page % page_table::pages_per_block].update([&](page_word seen) {
-        const auto there = seen.with(now);
-        return page == wanted ? there.wanted_again() : there.with_rounds(2 * there.heat());
+        const auto there = seen.with(now).with_rounds(2 * seen.heat());
+        const auto missed = page == wanted ? there.with_heat(seen.heat() + 1) : there;
+        return now == paging_state::dirty ? page_word::written(missed) : missed;
       });
   });
 }

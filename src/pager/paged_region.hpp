@@ -125,6 +125,7 @@ class paged_region {
   overdue_pages overdue_;
   std::size_t hand_ = 0;                      // the page of table_ that the evictor looks at next
   std::atomic<std::int64_t> write_after_{0};  // monotonic nanoseconds: not before
+  std::atomic<bool> writers_wait_{false};     // for pages that are being written back
   std::atomic<int> failed_number_{0};
   std::atomic<const std::error_category*> failed_category_{nullptr};  // of the last failed page
 
@@ -143,7 +144,7 @@ class paged_region {
 template <class Change>
 void paged_region::for_each(page_run run, Change&& change) noexcept {
   for (auto page = run.first; page < run.end();) {
-    auto& block = *table_.find(page);
+    auto& block = table_.existing(page);
     const auto end =
         std::min(run.end(), (page / page_table::pages_per_block + 1) * page_table::pages_per_block);
     change(block, page, end);

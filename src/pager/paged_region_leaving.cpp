@@ -97,7 +97,7 @@ void paged_region::has_dropped(page_run claimed, bool is_gone) noexcept {
   set(claimed, paging_state::leaving, is_gone ? paging_state::absent : paging_state::clean);
 }
 
-// Writers wait meanwhile; they are woken, for they may have come when it was claimed.
+// Writers wait meanwhile. They try again by themselves, but sooner when they are woken.
 std::error_code paged_region::write_back(page_run claimed, paging_state after) noexcept {
   const auto range = range_of(claimed);
   outcome done;
@@ -113,7 +113,8 @@ std::error_code paged_region::write_back(page_run claimed, paging_state after) n
     return error;
   }
   set(claimed, paging_state::writing, after);
-  static_cast<void>(around_.on->wake(range));
+  if (writers_wait_.exchange(false, std::memory_order_acq_rel))
+    static_cast<void>(around_.on->wake(range));
   return {};
 }
 

@@ -21,8 +21,8 @@ enum class paging_state : std::uint8_t {
   failed,   // never to be had again
 };
 
-// Heat: how often it came back soon after it was evicted. Rounds: how often the evictor passes it
-// by. Pinned: it may not leave.
+// Heat: how often it came back, before the evictor has passed its place as often. Rounds: how often
+// the evictor passes it by; twice its heat when it comes. Pinned: it may not leave.
 class page_word {
  public:
   constexpr page_word() noexcept = default;
@@ -52,10 +52,9 @@ class page_word {
     return made((bits_ & ~0xc0U) | std::min(rounds, 3U) << 6U);
   }
 
-  // One that was wanted: twice as many rounds as it came back before, and hotter if it comes back
-  // once more. See docs of memory_budget.
-  constexpr page_word wanted_again() const noexcept {
-    return with_rounds(2 * heat()).with_heat(heat() + 1);
+  // One that is dirty now. To evict it costs more, so it is passed by once at least.
+  static constexpr page_word written(page_word seen) noexcept {
+    return seen.with(paging_state::dirty).with_rounds(std::max(seen.rounds(), 1U));
   }
 
  private:
