@@ -35,6 +35,7 @@ present() {
     libgtest-dev) has_header gtest/gtest.h ;;
     libbenchmark-dev) has_header benchmark/benchmark.h ;;
     libcli11-dev) has_header CLI/CLI.hpp ;;
+    libzstd-dev) has_header zstd.h ;;
     *) command -v "$1" ;;
   esac >/dev/null 2>&1
 }
@@ -98,7 +99,7 @@ case ${1-} in
     exec build/demo/examples/demand_paging
     ;;
   test)
-    install $tools libgtest-dev libcli11-dev pkg-config
+    install $tools libgtest-dev libcli11-dev libzstd-dev pkg-config
     say 'configuring, building and testing build/dev'
     # A newer compiler may warn of more: that must not stop who only tries the library.
     cmake --preset dev -DUFFDPP_WERROR="${UFFDPP_WERROR:-OFF}"
