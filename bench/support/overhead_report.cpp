@@ -20,7 +20,8 @@ std::string_view verdict(const threshold& asked) {
   const double got = asked.measured.median;
   if (asked.is_upper_limit ? got <= asked.limit : got >= asked.limit) return "yes";
   // A price may hide in the noise; a gain has to show.
-  const bool in_noise = asked.is_upper_limit && got <= asked.noise.upper_quartile;
+  const bool is_price = asked.is_upper_limit && asked.limit >= 1;
+  const bool in_noise = is_price && got <= asked.noise.upper_quartile;
   return in_noise ? "within the noise" : "no";
 }
 
