@@ -38,7 +38,7 @@ endif()
 if(UFFDPP_BUILD_BENCHMARKS)
   uffd_make_available(benchmark)
 endif()
-if(UFFDPP_BUILD_TESTS OR UFFDPP_BUILD_EXAMPLES)
+if(UFFDPP_BUILD_TESTS OR UFFDPP_BUILD_EXAMPLES OR UFFDPP_BUILD_BENCHMARKS)
   uffd_make_available(CLI11)
 endif()
 
