@@ -18,7 +18,8 @@ std::error_code code_of(int number) noexcept { return {number, std::system_categ
 
 unique_fd open_file(const std::filesystem::path& path, file_access access) {
   const int how = access == file_access::read ? O_RDONLY : O_RDWR;
-  unique_fd file(::open(path.c_str(), how | O_CLOEXEC));
+  // A pipe without a writer would be waited for.
+  unique_fd file(::open(path.c_str(), how | O_CLOEXEC | O_NONBLOCK));
   if (!file) detail::throw_errno(errno, "file_source: " + path.string());
   return file;
 }

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -102,6 +103,10 @@ TEST(file_source, says_why_it_can_not_be_opened) {
   EXPECT_EQ(test::thrown([] { file_source("/nowhere/at/all"); }), ENOENT);
   EXPECT_EQ(test::thrown([] { file_source("/"); }), EISDIR);
   EXPECT_EQ(test::thrown([] { file_source("/dev/null"); }), ESPIPE);
+  const test::scratch_file pipe("");
+  ASSERT_EQ(::unlink(pipe.path().c_str()), 0);
+  ASSERT_EQ(::mkfifo(pipe.path().c_str(), 0600), 0);
+  EXPECT_EQ(test::thrown([&] { file_source(pipe.path()); }), ESPIPE) << "without waiting";
   EXPECT_EQ(test::thrown([] { file_source{unique_fd()}; }), EBADF);
   const test::scratch_file file("abcdef");
   EXPECT_EQ(test::thrown([&] {

@@ -17,7 +17,8 @@ enum class write_policy {
 
 /// How memory is expected to be used.
 enum class access_pattern {
-  automatic,   ///< pages that are touched one after the other are read ahead, others singly
+  automatic,   ///< pages that are touched in ascending order, in four places at most, are read
+               ///< ahead, others singly
   sequential,  ///< as much as possible is read at once
   random,      ///< only what was touched is read
 };

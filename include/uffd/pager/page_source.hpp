@@ -44,7 +44,8 @@ struct read_result {
 
 /// How a source is read best.
 struct source_advice {
-  /// Bytes that are best read at once, at a multiple of as many; 0: no preference.
+  /// Bytes that are best read at once, at a multiple of as many; 0: no preference. A wish only:
+  /// parts of it are read where there is no room for more, or where the rest is there already.
   std::size_t unit = 0;
 };
 

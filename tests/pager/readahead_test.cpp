@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+#include "pager/readahead.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstddef>
+
+namespace uffd::detail {
+namespace {
+
+constexpr std::size_t pages = 100'000;
+
+class readahead_of_single_pages : public testing::Test {
+ protected:
+  page_run at(std::size_t page) { return windows_.window(page, pages); }
+
+  readahead windows_{access_pattern::automatic, 1, 16, 512};
+};
+
+TEST_F(readahead_of_single_pages, reads_one_at_random) {
+  for (const std::size_t page : {5U, 70U, 3U, 1000U, 500U}) {
+    EXPECT_EQ(at(page).first, page);
+    EXPECT_EQ(at(page + 3).count, 1U);
+  }
+}
+
+TEST_F(readahead_of_single_pages, reads_ever_more_of_what_follows) {
+  std::size_t page = 10;
+  for (const std::size_t count : {1U, 16U, 32U, 64U, 128U, 256U, 512U, 512U}) {
+    const auto run = at(page);
+    EXPECT_EQ(run.first, page);
+    EXPECT_EQ(run.count, count);
+    page = run.end();
+  }
+}
+
+TEST_F(readahead_of_single_pages, follows_four_at_once) {
+  std::size_t next[4] = {0, 10'000, 20'000, 30'000};
+  for (int round = 0; round < 5; ++round)
+    for (auto& page : next) page = at(page).end();
+  for (std::size_t i = 0; i < 4; ++i) EXPECT_GT(at(next[i]).count, 100U) << i;
+}
+
+TEST_F(readahead_of_single_pages, ends_with_the_mapping) {
+  EXPECT_EQ(windows_.window(7, 8).count, 1U);
+  windows_.expect(access_pattern::sequential);
+  EXPECT_EQ(windows_.window(5, 8).end(), 8U);
+}
+
+TEST_F(readahead_of_single_pages, does_as_it_is_told) {
+  windows_.expect(access_pattern::sequential);
+  EXPECT_EQ(at(77).count, 512U);
+  windows_.expect(access_pattern::random);
+  EXPECT_EQ(at(77 + 512).count, 1U);
+}
+
+TEST(readahead, keeps_to_its_unit) {
+  readahead windows(access_pattern::automatic, 8, 4, 64);
+  EXPECT_EQ(windows.window(13, pages).first, 8U);
+  EXPECT_EQ(windows.window(30, pages).count, 8U);
+  EXPECT_EQ(windows.window(32, pages).count, 16U) << "follows";
+}
+
+}  // namespace
+}  // namespace uffd::detail
