@@ -90,7 +90,7 @@ void evictor::run() noexcept {
     pollfd ready{wakes_.get(), POLLIN, 0};
     ::poll(&ready, 1, -1);
     std::uint64_t taken = 0;
-    if (::read(wakes_.get(), &taken, sizeof taken) < 0 && errno != EAGAIN) return;
+    if (::read(wakes_.get(), &taken, sizeof taken) < 0 && errno == EBADF) return;
     while (is_short() && !is_over_.load())
       if (!evict_some()) ::poll(nullptr, 0, pause);
     // Whoever comes after this wakes it again; who came before is seen now.

@@ -18,7 +18,8 @@ namespace uffd::detail {
 
 // One of the three serves.
 struct pager_threads {
-  explicit pager_threads(const pager_options& options);
+  // Throws std::system_error where the budget has no room for the buffers of so many threads.
+  pager_threads(const pager_options& options, std::size_t buffer_count);
   pager_threads(const pager_threads&) = delete;
   pager_threads& operator=(const pager_threads&) = delete;
   ~pager_threads();
@@ -29,8 +30,8 @@ struct pager_threads {
   memory_budget budget;
   std::shared_ptr<evictor> evicting;
   bool counts;
-  std::size_t threads;
-  std::size_t buffer_size;  // bytes, for each thread
+  std::size_t buffers;      // counted by the budget
+  std::size_t buffer_size;  // bytes
   std::optional<fault_handler> own;
   std::optional<sigbus_handler> in_thread;
   fault_handler* shared = nullptr;

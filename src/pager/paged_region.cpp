@@ -179,7 +179,11 @@ std::error_code paged_region::read(page_run run, std::span<std::byte> buffer,
 
 // For a page that was claimed: with some around it, where there is room and the source gives them.
 resolution paged_region::load(fault& raised, std::size_t page, bool for_writing) noexcept {
-  auto run = claim(readahead_.window(page, table_.pages()), page);
+  auto window = readahead_.window(page, table_.pages());
+  // Of a handler that isn't the pager's own they may be small.
+  const auto most = raised.buffer(window.count * page_size_).size() / page_size_;
+  if (most < window.count) window = {page, std::min(most, window.end() - page)};
+  auto run = claim(window, page);
   auto& budget = *around_.budget;
   const auto only_that = [&] {
     give_back({run.first, page - run.first});

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <functional>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "pager/evictor.hpp"
@@ -21,6 +22,7 @@ namespace {
 
 constexpr std::size_t most_buffer_bytes = std::size_t{2} << 20;
 constexpr std::size_t most_threads = 8;
+constexpr std::size_t least_pages = 16;  // beside the buffers
 
 std::size_t allowed_cpus() noexcept {
   cpu_set_t allowed;
@@ -29,9 +31,14 @@ std::size_t allowed_cpus() noexcept {
   return std::clamp<std::size_t>(static_cast<std::size_t>(CPU_COUNT(&allowed)), 1, most_threads);
 }
 
+std::size_t threads_of(const pager_options& options) noexcept {
+  return options.threads != 0 ? options.threads : allowed_cpus();
+}
+
 // Buffers are a part of the budget: all of them a thirty-second at most, where that is a page each.
-std::size_t buffer_size_for(const memory_budget& budget, std::size_t threads) noexcept {
-  const auto share = std::min(budget.limit() / 32 / threads, most_buffer_bytes);
+std::size_t buffer_size_for(const memory_budget& budget, std::size_t buffers) noexcept {
+  const auto share =
+      std::min(budget.limit() / 32 / std::max<std::size_t>(buffers, 1), most_buffer_bytes);
   return std::max(std::bit_floor(share), page_size());
 }
 
@@ -54,16 +61,19 @@ struct serve_by_tag {
 
 }  // namespace
 
-pager_threads::pager_threads(const pager_options& options)
+pager_threads::pager_threads(const pager_options& options, std::size_t buffer_count)
     : budget(options.budget),
       evicting(budget_access::evictor_of(budget)),
       counts(options.statistics),
-      threads(options.threads != 0 ? options.threads : allowed_cpus()),
-      buffer_size(buffer_size_for(budget, threads)) {
-  evicting->charge(threads * buffer_size);
+      buffers(buffer_count),
+      buffer_size(buffer_size_for(budget, buffers)) {
+  if (budget.limit() < buffers * buffer_size + least_pages * page_size())
+    throw_errno(EINVAL, "pager: a budget of " + std::to_string(budget.limit()) +
+                            " bytes is too small for " + std::to_string(buffers) + " threads");
+  evicting->charge(buffers * buffer_size);
 }
 
-pager_threads::~pager_threads() { evicting->release(threads * buffer_size); }
+pager_threads::~pager_threads() { evicting->release(buffers * buffer_size); }
 
 const handle& pager_threads::on() const noexcept {
   return in_thread ? in_thread->on() : (own ? *own : *shared).on();
@@ -80,7 +90,7 @@ served_region pager_threads::serve(page_range range, paged_region& by, serve_opt
 }  // namespace detail
 
 pager::pager(const pager_options& options)
-    : threads_(std::make_shared<detail::pager_threads>(options)) {
+    : threads_(std::make_shared<detail::pager_threads>(options, detail::threads_of(options))) {
   fault_handler_options how;
   how.threads = options.threads;
   how.forks = fork_policy::not_inherited;
@@ -90,16 +100,16 @@ pager::pager(const pager_options& options)
 }
 
 pager::pager(async_signal_safe_t declared, const pager_options& options)
-    : threads_(std::make_shared<detail::pager_threads>(options)) {
+    : threads_(std::make_shared<detail::pager_threads>(options, detail::allowed_cpus())) {
   sigbus_handler_options how;
   how.buffer_size = threads_->buffer_size;
-  how.buffers = threads_->threads;
+  how.buffers = threads_->buffers;
   how.open = detail::opened_by(options);
   threads_->in_thread.emplace(declared, detail::serve_by_tag(), how);
 }
 
 pager::pager(fault_handler& by, const pager_options& options)
-    : threads_(std::make_shared<detail::pager_threads>(options)) {
+    : threads_(std::make_shared<detail::pager_threads>(options, 0)) {
   threads_->shared = &by;
 }
 

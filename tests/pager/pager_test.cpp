@@ -221,6 +221,25 @@ TEST_P(pager_of, refuses_what_can_not_be_mapped) {
   EXPECT_EQ(refusal(page, options), EROFS);
 }
 
+TEST(pager, reads_no_more_at_once_than_a_shared_handler_has_room_for) {
+  fault_handler_options how;
+  how.buffer_size = 2 * page;
+  fault_handler handler([](fault&) -> resolution { return std::errc::invalid_argument; }, how);
+  const pager pager(handler);
+  map_options options;
+  options.unit = 8 * page;
+  options.expected = access_pattern::sequential;
+  const auto memory = pager.map(test::counted_source(64 * page), options);
+  EXPECT_EQ(test::first_wrong(memory.bytes()), std::nullopt);
+}
+
+TEST(pager, refuses_a_budget_without_room) {
+  pager_options options;
+  options.budget = memory_budget(8 * page);
+  EXPECT_EQ(test::thrown([&] { const pager refused(options); }), EINVAL);
+  EXPECT_EQ(test::thrown([&] { const pager refused(async_signal_safe, options); }), EINVAL);
+}
+
 // What it costs is what is touched.
 TEST_P(pager_of, maps_a_terabyte) {
   const test::any_pager pager(GetParam());

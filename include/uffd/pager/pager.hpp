@@ -42,13 +42,15 @@ struct pager_options {
 /// Throws std::system_error. Member functions may be called from any thread.
 class UFFDPP_EXPORT pager {
  public:
-  /// Serves faults on threads of its own.
+  /// Serves faults on threads of its own. Throws also EINVAL for a budget of less than some pages a
+  /// thread.
   explicit pager(const pager_options& options = {});
   /// Serves faults in the threads that raise them, which is faster where many pages are touched
   /// singly. All its sources' read() must do only what a signal handler may (as those of
   /// memory_source and file_source do); system calls that meet a missing page fail with EFAULT.
   pager(async_signal_safe_t declared, const pager_options& options = {});
-  /// Serves faults by a handler that others use too, which must outlive its mappings.
+  /// Serves faults by a handler that others use too, which must outlive its mappings. Its buffers
+  /// are not counted by the budget; at most so much is read at once (buffer_size).
   explicit pager(fault_handler& by, const pager_options& options = {});
 
   /// Maps all of a source, which it takes over (or refers to: std::ref()). Throws
