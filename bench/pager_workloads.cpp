@@ -44,7 +44,8 @@ bool has(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-// A run of each apart: it is disturbed by being watched.
+// A run of each apart: it is disturbed by being watched. Not where pages are read in order: they
+// come and go while smaps is read, in the same direction, and would be counted more than once.
 void watch_resident(paging_comparison& compared, const numbered_file& file,
                     const std::vector<named_pager>& pagers) {
   for (std::size_t i = 0; i < pagers.size(); ++i) {
@@ -69,7 +70,8 @@ paging_comparison compare(const settings& set, paging_workload work) {
                                    },
                                    {}});
   interleave(compared.candidates, set.runs, [] { fmt::print(stderr, "."); });
-  if (set.watches && compared.work.plan.budget != 0) watch_resident(compared, file, pagers);
+  if (set.watches && compared.work.plan.budget != 0 && !compared.work.plan.sequential)
+    watch_resident(compared, file, pagers);
   for (auto& each : compared.candidates) each.run = nullptr;  // what it refers to ends here
   fmt::print(stderr, "\n");
   return compared;

@@ -10,9 +10,10 @@ usage() {
 min_time=0.2
 pairs=9
 faults=16384
+paging=
 while getopts qh option; do
   case $option in
-    q) min_time=0.01 pairs=2 faults=1024 ;;
+    q) min_time=0.01 pairs=2 faults=1024 paging='--runs 2 --file 64M --accesses 5000' ;;
     h) usage && exit 0 ;;
     *) usage >&2 && exit 2 ;;
   esac
@@ -75,6 +76,28 @@ run_instructions() {
   "$here/instructions.sh" "$build" >>"$report"
 }
 
+# With O_DIRECT fewer accesses: the disk is waited for.
+run_paging() {
+  say 'pager_workloads: the pager beside raw C and the kernel'
+  write '' '## The pager beside hand-written ones and the kernel' ''
+  # shellcheck disable=SC2086  # several words
+  "$build/bench/pager_workloads" $paging --csv "$output/paging.csv" >>"$report"
+  plot_paging
+  write '' 'Each run: [paging.csv](paging.csv).' '' '## The same with O_DIRECT' ''
+  # shellcheck disable=SC2086
+  "$build/bench/pager_workloads" --accesses 20000 $paging --direct \
+    --csv "$output/paging_direct.csv" >>"$report"
+  write '' 'Each run: [paging_direct.csv](paging_direct.csv).'
+}
+
+# The median of each candidate, by workload.
+plot_paging() {
+  command -v gnuplot >/dev/null || return 0
+  awk -f "$here/support/paging_medians.awk" "$output/paging.csv" >"$work/paging"
+  gnuplot -e "data='$work/paging'; image='$output/paging.svg'" "$here/support/paging.gnuplot"
+  write '' '![accesses per second](paging.svg)'
+}
+
 run_latency() {
   say 'fault_latency'
   "$build/bench/fault_latency" --benchmark_min_time=$min_time \
@@ -128,7 +151,7 @@ describe_latency() {
     '[latency_distribution.csv](latency_distribution.csv).'
 }
 
-for program in fault_latency handler_overhead; do
+for program in fault_latency handler_overhead pager_workloads; do
   [ -x "$build/bench/$program" ] || {
     echo "$0: $build/bench/$program is not built" >&2
     exit 1
@@ -138,6 +161,7 @@ done
 describe_machine
 run_overhead
 run_instructions
+run_paging
 run_latency
 describe_latency
 say "written: $report"

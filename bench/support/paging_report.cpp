@@ -68,7 +68,7 @@ void write_csv(const std::string& path, const std::vector<paging_comparison>& al
       for (std::size_t turn = 0; turn < of.results.size(); ++turn) {
         const paging_measurement& got = of.results[turn];
         file << fmt::format(
-            "{},{},\"{}\",{:.1f},{:.0f},{:.0f},{:.0f},{:.0f},{:.0f},{:.1f},{:.0f},"
+            "{},{},{},{:.1f},{:.0f},{:.0f},{:.0f},{:.0f},{:.0f},{:.1f},{:.0f},"
             "{:.0f}\n",
             each.work.name, turn, of.name, got.accesses_per_second, got.p50, got.p99, got.faults,
             got.source_reads, got.source_writes, got.cpu_per_access, got.resident, got.end);
