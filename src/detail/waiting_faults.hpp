@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -14,15 +13,10 @@
 #include <vector>
 
 #include "address_space.hpp"
+#include "monotonic.hpp"
 #include "uffd/message.hpp"
 
 namespace uffd::detail {
-
-inline std::int64_t monotonic_nanoseconds() noexcept {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
 
 struct waiting_fault {
   std::shared_ptr<address_space> space;

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 
+#include "pager/load_watch.hpp"
 #include "pager/paged_region.hpp"
 #include "uffd/detail/process.hpp"
 #include "uffd/fault_handler.hpp"
@@ -35,6 +36,7 @@ struct pager_threads {
   std::optional<fault_handler> own;
   std::optional<sigbus_handler> in_thread;
   fault_handler* shared = nullptr;
+  load_watch watch;
 };
 
 struct mapped_source {

@@ -2,13 +2,13 @@
 // Since when pages have been tried in vain.
 #pragma once
 
-#include <time.h>
-
 #include <array>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+
+#include "detail/monotonic.hpp"
 
 namespace uffd::detail {
 
@@ -21,7 +21,7 @@ class overdue_pages {
 
   // Notes a page that was tried; true if the first time is longer ago than the limit.
   bool is_overdue(std::size_t page) noexcept {
-    const auto now = monotonic_now();
+    const auto now = monotonic_nanoseconds();
     for (auto& each : places_) {
       if (each.page.load(std::memory_order_acquire) != page + 1) continue;
       return now - each.since.load(std::memory_order_acquire) > limit_;
@@ -54,12 +54,6 @@ class overdue_pages {
     std::atomic<std::size_t> page{0};  // and 1
     std::atomic<std::int64_t> since{0};
   };
-
-  static std::int64_t monotonic_now() noexcept {
-    timespec now{};
-    ::clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * std::int64_t{1'000'000'000} + now.tv_nsec;
-  }
 
   const std::int64_t limit_;
   std::atomic<std::uint32_t> some_{0};

@@ -43,6 +43,7 @@ mapped_source::mapped_source(std::shared_ptr<pager_threads> threads, any_source 
              {&by->on(), by->evicting.get(), by->buffer_size, by->counts}),
       served(by->serve(memory.range(), region, options_for(options.writes))) {
   by->evicting->add(region);
+  by->watch.add(region);
 }
 
 // Nobody uses it any more; who does nevertheless finds memory that can't be accessed, for what is
@@ -50,6 +51,7 @@ mapped_source::mapped_source(std::shared_ptr<pager_threads> threads, any_source 
 mapped_source::~mapped_source() {
   if (home.in_child()) return;
   static_cast<void>(region.flush());
+  by->watch.remove(region);
   by->evicting->remove(region);
   const auto all = memory.bytes();
   if (::mprotect(all.data(), all.size(), PROT_NONE) == 0) served.complete();

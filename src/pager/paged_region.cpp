@@ -10,7 +10,9 @@
 #include <cstring>
 #include <utility>
 
+#include "detail/monotonic.hpp"
 #include "pager/evictor.hpp"
+#include "uffd/detail/close_range.hpp"
 #include "uffd/resolve.hpp"
 
 namespace uffd::detail {
@@ -20,6 +22,7 @@ constexpr std::size_t most_bytes_at_once = std::size_t{2} << 20;
 constexpr std::size_t first_window_bytes = std::size_t{64} << 10;
 // Of more pages the one that is waited for is installed first.
 constexpr std::size_t first_alone_bytes = std::size_t{64} << 10;
+constexpr std::chrono::milliseconds shortest_deadline(10);  // of a read that hangs
 
 std::size_t unit_of(const map_options& options, const any_source& source, std::size_t page,
                     std::size_t most) noexcept {
@@ -42,6 +45,7 @@ paged_region::paged_region(any_source source, page_range memory, const map_optio
       readahead_(options.expected,
                  unit_of(options, source_, page_size_, most_at_once_ * page_size_),
                  first_window_bytes / page_size_, most_at_once_),
+      deadline_(options.deadline),
       overdue_(options.deadline) {}
 
 page_entry& paged_region::entry(std::size_t page) noexcept {
@@ -177,6 +181,35 @@ std::error_code paged_region::read(page_run run, std::span<std::byte> buffer,
   return {};
 }
 
+// The same; nothing if it was given up meanwhile, and is not the caller's any more.
+std::optional<std::error_code> paged_region::read_watched(
+    page_run run, std::size_t wanted, std::span<std::byte> buffer,
+    std::span<const std::byte>& bytes) noexcept {
+  const auto load = loads_.begin({run, wanted}, monotonic_nanoseconds());
+  const auto error = read(run, buffer, bytes);
+  if (!loads_under_way::end(load)) return std::nullopt;
+  return error;
+}
+
+void paged_region::give_up_overdue() noexcept {
+  const auto limit = std::chrono::nanoseconds(std::max(deadline_, shortest_deadline)).count();
+  loads_.end_overdue(monotonic_nanoseconds() - limit, [this](const loads_under_way::load& what) {
+    around_.budget->release(what.run.count * page_size_);
+    if (what.wanted == no_page) return give_back(what.run);
+    note_failure(std::make_error_code(std::errc::timed_out));
+    entry(what.wanted).change(paging_state::loading, paging_state::failed);
+    give_back(what.run);
+    const auto page = range_of({what.wanted, 1});
+    auto poisoned = resolve::poison(*around_.on, page, page_size_);
+    while (poisoned.kind() == resolution::state::retry)
+      poisoned = resolve::poison(*around_.on, page, page_size_);
+    if (poisoned.is_resolved()) return;
+    if (!protect_from_access(*around_.on, page, page_size_))
+      end_process("a page of a pager can be neither had, poisoned nor protected");
+    static_cast<void>(around_.on->wake(page));
+  });
+}
+
 // For a page that was claimed: with some around it, where there is room and the source gives them.
 resolution paged_region::load(fault& raised, std::size_t page, bool for_writing) noexcept {
   auto window = readahead_.window(page, table_.pages());
@@ -198,15 +231,16 @@ resolution paged_region::load(fault& raised, std::size_t page, bool for_writing)
   }
   const auto buffer = raised.buffer(run.count * page_size_);
   std::span<const std::byte> bytes;
-  auto error = read(run, buffer, bytes);
-  if (error && run.count > 1) {
+  auto error = read_watched(run, page, buffer, bytes);
+  if (error && *error && run.count > 1) {
     budget.release((run.count - 1) * page_size_);
     only_that();
-    error = read(run, buffer, bytes);
+    error = read_watched(run, page, buffer, bytes);
   }
-  if (error) {
+  if (!error) return resolution::resolved();  // somebody else has failed it
+  if (*error) {
     budget.release(page_size_);
-    return fail_or_retry(page, error);
+    return fail_or_retry(page, *error);
   }
   return install(raised, page, run, bytes, for_writing && tracks_writes());
 }
@@ -260,10 +294,14 @@ resolution paged_region::fail_or_retry(std::size_t page, std::error_code error) 
     return resolution::retry();
   }
   overdue_.forget(page);
-  failed_number_.store(error.value(), std::memory_order_relaxed);
-  failed_category_.store(&error.category(), std::memory_order_release);
+  note_failure(error);
   entry(page).change(paging_state::loading, paging_state::failed);
   return error;
+}
+
+void paged_region::note_failure(std::error_code error) noexcept {
+  failed_number_.store(error.value(), std::memory_order_relaxed);
+  failed_category_.store(&error.category(), std::memory_order_release);
 }
 
 std::error_code paged_region::failure() const noexcept {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
@@ -12,6 +13,7 @@
 #include <system_error>
 #include <vector>
 
+#include "pager/loads_under_way.hpp"
 #include "pager/overdue_pages.hpp"
 #include "pager/page_table.hpp"
 #include "pager/readahead.hpp"
@@ -47,6 +49,10 @@ class paged_region {
   void unpin(page_run pinned) noexcept;
   std::error_code flush() noexcept;
   void advise(access_pattern expected) noexcept { readahead_.expect(expected); }
+
+  // Gives up what the source did not give until the deadline: who waits for it gets SIGBUS.
+  void give_up_overdue() noexcept;
+  std::chrono::milliseconds deadline() const noexcept { return deadline_; }
 
   // For the evictor, with its lock held: claims clean pages that may leave, from where it stopped
   // the last time; adds runs of them to `victims`, and runs of dirty ones to `written`, claimed as
@@ -100,6 +106,10 @@ class paged_region {
   void set(page_run run, paging_state from, paging_state to) noexcept;
   std::error_code read(page_run run, std::span<std::byte> buffer,
                        std::span<const std::byte>& bytes) noexcept;
+  std::optional<std::error_code> read_watched(page_run run, std::size_t wanted,
+                                              std::span<std::byte> buffer,
+                                              std::span<const std::byte>& bytes) noexcept;
+  void note_failure(std::error_code error) noexcept;
   std::error_code write(page_run run) noexcept;
 
   std::error_code load_here(page_run claimed, std::span<std::byte> buffer) noexcept;
@@ -122,7 +132,9 @@ class paged_region {
   const std::size_t most_at_once_;  // pages
   page_table table_;
   readahead readahead_;
+  const std::chrono::milliseconds deadline_;
   overdue_pages overdue_;
+  loads_under_way loads_;
   std::size_t hand_ = 0;                      // the page of table_ that the evictor looks at next
   std::atomic<std::int64_t> write_after_{0};  // monotonic nanoseconds: not before
   std::atomic<bool> writers_wait_{false};     // for pages that are being written back

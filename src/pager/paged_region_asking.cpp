@@ -28,7 +28,9 @@ std::error_code paged_region::load_here(page_run claimed, std::span<std::byte> b
     return std::make_error_code(std::errc::not_enough_memory);
   }
   std::span<const std::byte> bytes;
-  auto error = read(claimed, buffer, bytes);
+  const auto answer_of_source = read_watched(claimed, no_page, buffer, bytes);
+  if (!answer_of_source) return std::make_error_code(std::errc::timed_out);
+  auto error = *answer_of_source;
   if (!error) {
     const auto mode =
         tracks_writes() ? flags<fill_mode>(fill_mode::write_protect) : flags<fill_mode>();
@@ -67,7 +69,7 @@ std::error_code paged_region::load_next(page_run wanted, std::span<std::byte> bu
   auto claimed = claim(window, wanted.first);
   auto error = load_here(claimed, buffer);
   // What follows may be to blame.
-  if (error && claimed.count > 1) {
+  if (error && error != std::errc::timed_out && claimed.count > 1) {
     if (!at.change(paging_state::absent, paging_state::loading)) return {};
     claimed = {wanted.first, 1};
     error = load_here(claimed, buffer);

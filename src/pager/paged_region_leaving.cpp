@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "detail/monotonic.hpp"
 #include "pager/evictor.hpp"
 #include "pager/paged_region.hpp"
 #include "uffd/error.hpp"
@@ -21,12 +22,6 @@ namespace uffd::detail {
 namespace {
 
 constexpr std::int64_t pause_after_error = 100'000'000;  // nanoseconds
-
-std::int64_t monotonic_now() noexcept {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return now.tv_sec * std::int64_t{1'000'000'000} + now.tv_nsec;
-}
 
 // What is next to the last run joins it.
 void add(page_run* runs, std::size_t& count, std::size_t page) noexcept {
@@ -69,9 +64,10 @@ void paged_region::look_at(page_entry& at, std::size_t page, finds& found) noexc
 }
 
 bool paged_region::sweep(finds& found, std::size_t most) noexcept {
-  const auto takes_dirty = std::exchange(
-      found.takes_dirty, found.takes_dirty && writes_ == write_policy::write_back &&
-                             monotonic_now() >= write_after_.load(std::memory_order_relaxed));
+  const auto takes_dirty =
+      std::exchange(found.takes_dirty,
+                    found.takes_dirty && writes_ == write_policy::write_back &&
+                        monotonic_nanoseconds() >= write_after_.load(std::memory_order_relaxed));
   constexpr auto per_block = page_table::pages_per_block;
   const auto end = table_.blocks() * per_block;
   for (; hand_ < end && most != 0 && !found.is_full(); --most) {
@@ -109,7 +105,7 @@ std::error_code paged_region::write_back(page_run claimed, paging_state after) n
     while (resolve::unprotect(*around_.on, range).kind() == resolution::state::retry) {
     }
     set(claimed, paging_state::writing, paging_state::dirty);
-    write_after_.store(monotonic_now() + pause_after_error, std::memory_order_relaxed);
+    write_after_.store(monotonic_nanoseconds() + pause_after_error, std::memory_order_relaxed);
     return error;
   }
   set(claimed, paging_state::writing, after);

@@ -57,20 +57,15 @@ TEST_P(memory_budget_of, is_never_exceeded) {
   const memory_budget budget(256 * page);
   const test::any_pager pager(GetParam(), within(budget));
   const auto memory = pager->map(test::counted_source(2048 * page));
-  std::atomic<bool> is_over{false};
   std::size_t most = 0;
-  std::jthread watcher([&] {
-    while (!is_over) most = std::max(most, resident(memory));
-  });
   std::mt19937_64 random(1);
   for (int i = 0; i < 20'000; ++i) {
     const auto offset = random() % memory.bytes().size();
     ASSERT_EQ(test::look_at(memory, offset), test::shows_source(offset));
+    // By who touches: to others a page that goes while another comes would count with it.
+    if (i % 50 == 0) most = std::max(most, resident(memory));
   }
-  is_over = true;
-  watcher.join();
-  // A page that goes while another comes may be counted with it.
-  EXPECT_LE(most, budget.limit() + 32 * page);
+  EXPECT_LE(most, budget.limit());
   EXPECT_GT(most, budget.limit() / 2);
   EXPECT_LE(budget.resident(), budget.limit());
   EXPECT_GT(memory.statistics().pages_evicted, 1000U);

@@ -20,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "support/awaited.hpp"
 #include "support/forked.hpp"
 #include "support/page_sources.hpp"
 #include "support/paging.hpp"
@@ -167,6 +168,53 @@ TEST_P(pager_of, gives_up_at_its_deadline) {
   const auto memory = pager->map(std::ref(source), options);
   EXPECT_EQ(test::look_at(memory, 0), test::takes_sigbus);
   EXPECT_EQ(memory.prefetch(memory.bytes().subspan(page)), source_error::transient);
+}
+
+// The thread that called the source stays in there; whoever waits for the page does not.
+TEST_P(pager_of, gives_up_a_source_that_hangs) {
+  if (GetParam() == test::pager_kind::in_thread) GTEST_SKIP() << "the thread that waits hangs";
+  test::kept_source source(8 * page);
+  test::signal goes_on;
+  std::atomic<int> reads{0};
+  source.reading_fails = [&] {
+    if (reads.fetch_add(1) == 0) {
+      EXPECT_TRUE(goes_on.comes());
+    }
+    return std::error_code();
+  };
+  pager_options how;
+  how.threads = 2;
+  const test::any_pager pager(GetParam(), how);
+  map_options options;
+  options.deadline = std::chrono::milliseconds(50);
+  options.unit = 4 * page;
+  const auto memory = pager->map(std::ref(source), options);
+  EXPECT_EQ(test::look_at(memory, page), test::takes_sigbus);
+  EXPECT_EQ(memory.prefetch(memory.bytes().subspan(page, 1)), std::errc::timed_out);
+  EXPECT_EQ(test::look_at(memory, 0), test::shows_source(0)) << "a neighbour is read again";
+  EXPECT_EQ(test::look_at(memory, 5 * page), test::shows_source(5 * page));
+  goes_on.set();
+  EXPECT_EQ(test::look_at(memory, page), test::takes_sigbus);
+}
+
+TEST_P(pager_of, gives_up_what_is_prefetched_from_a_source_that_hangs) {
+  test::kept_source source(2 * page);
+  test::signal goes_on;
+  std::atomic<int> reads{0};
+  source.reading_fails = [&] {
+    if (reads.fetch_add(1) == 0) {
+      EXPECT_TRUE(goes_on.comes());
+    }
+    return std::error_code();
+  };
+  const test::any_pager pager(GetParam());
+  map_options options;
+  options.deadline = std::chrono::milliseconds(50);
+  const auto memory = pager->map(std::ref(source), options);
+  std::jthread prefetching([&] { EXPECT_FALSE(memory.prefetch(memory.bytes())); });
+  ASSERT_TRUE(test::eventually([&] { return reads != 0; }));
+  EXPECT_EQ(test::look_at(memory, 0), test::shows_source(0)) << "who touches it reads it himself";
+  goes_on.set();
 }
 
 // Only the part of a window that can't be read is lost.

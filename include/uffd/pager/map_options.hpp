@@ -33,7 +33,8 @@ struct map_options {
   /// How it will be used; paged_memory::advise() changes it.
   access_pattern expected = access_pattern::automatic;
   /// How long a page is tried again whose source has an error that may pass (uffd::is_transient())
-  /// or for which the budget has no room, before it counts as failed.
+  /// or for which the budget has no room, and how long a read of the source may last, before the
+  /// page counts as failed. A source that hangs keeps the thread that called it for as long.
   std::chrono::milliseconds deadline{5000};
 };
 
