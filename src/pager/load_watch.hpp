@@ -2,14 +2,15 @@
 // The thread that gives up what sources don't give in time.
 #pragma once
 
+#include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <mutex>
 #include <vector>
 
 #include "detail/thread.hpp"
 #include "pager/paged_region.hpp"
 #include "uffd/detail/process.hpp"
+#include "uffd/unique_fd.hpp"
 
 namespace uffd::detail {
 
@@ -27,13 +28,15 @@ class load_watch {
 
  private:
   void run() noexcept;
-  std::chrono::milliseconds pause() const noexcept;
+  void wake_up() const noexcept;
+  std::chrono::milliseconds pause() noexcept;
 
   const process_mark home_ = process_mark::here();
   std::mutex mutex_;
-  std::condition_variable changed_;
   std::vector<paged_region*> regions_;
-  bool is_over_ = false;
+  std::atomic<bool> is_over_{false};
+  // No condition variable: one that is waited for can't be destroyed in a forked child.
+  const unique_fd changes_;
   thread thread_;  // last: it uses all of the above
 };
 

@@ -256,6 +256,27 @@ TEST_P(pager_of, is_not_inherited) {
   EXPECT_EQ(test::look_at(memory, 0), test::shows_source(0));
 }
 
+TEST_P(pager_of, may_end_in_a_child_where_it_does_not_exist) {
+  test::kept_source source(2 * page);
+  std::optional<test::any_pager> pager(std::in_place, GetParam(), [] {
+    pager_options options;
+    options.budget = memory_budget(1000 * page);
+    return options;
+  }());
+  map_options options;
+  options.writes = write_policy::write_back;
+  std::optional<paged_memory> memory((*pager)->map(std::ref(source), options));
+  ASSERT_EQ(test::try_write(test::address_of(memory->bytes()[0]), 1), test::shows(1));
+  EXPECT_EQ(test::in_child([&] {
+              memory.reset();
+              pager.reset();
+              return source.writes() == 0 ? 0 : 1;
+            }),
+            test::exits_with(0));
+  EXPECT_FALSE(memory->flush());
+  EXPECT_EQ(source.writes(), 1U);
+}
+
 TEST_P(pager_of, refuses_what_can_not_be_mapped) {
   const test::any_pager pager(GetParam());
   const auto refusal = [&](std::uint64_t bytes, const map_options& options) {
