@@ -110,8 +110,7 @@ void evictor::remove(paged_region& region) noexcept {
     regions_.erase(std::remove(regions_.begin(), regions_.end(), &region), regions_.end());
     turn_ = 0;
   }
-  for (auto some = region.evicting.load(); some != 0; some = region.evicting.load())
-    region.evicting.wait(some);
+  region.wait_for_evictions();
 }
 
 // The region whose turn it is, with what was found there. Expects the lock.
@@ -149,12 +148,12 @@ bool evictor::evict_some() noexcept {
     const std::lock_guard lock(sweeping_);
     region = find(found, looks_for_room);
     if (region == nullptr) return false;
-    region->evicting.fetch_add(1);
+    region->begin_eviction();
   }
   drop(*region, std::span(found.clean).first(found.clean_runs));
   const auto written = write_back(*region, std::span(found.dirty).first(found.dirty_runs));
   drop(*region, written);
-  if (region->evicting.fetch_sub(1) == 1) region->evicting.notify_all();
+  region->end_eviction();
   return found.clean_runs != 0 || !written.empty();
 }
 

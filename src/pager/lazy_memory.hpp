@@ -16,9 +16,10 @@ namespace uffd::detail {
 class lazy_memory {
  public:
   // Throws std::system_error.
-  explicit lazy_memory(std::size_t bytes) : bytes_(bytes) {
-    begin_ = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  explicit lazy_memory(std::size_t bytes)
+      : begin_(::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)),
+        bytes_(bytes) {
     if (begin_ == MAP_FAILED)
       throw_errno(errno, "pager: " + std::to_string(bytes) + " bytes of state");
     // Else the first touch would take a whole huge page where those are always used.

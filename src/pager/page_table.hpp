@@ -2,6 +2,7 @@
 // The state of each page of a mapping: a byte for each page of the blocks that were touched.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -37,7 +38,7 @@ class page_table {
     friend class page_table;
     std::atomic<std::uint32_t> number_{0};  // and 1
     std::atomic<std::uint32_t> resident_{0};
-    page_entry pages_[pages_per_block];
+    std::array<page_entry, pages_per_block> pages_;
   };
 
   // Throws std::system_error.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -17,6 +18,7 @@
 #include "pager/overdue_pages.hpp"
 #include "pager/page_table.hpp"
 #include "pager/readahead.hpp"
+#include "uffd/detail/syscall.hpp"
 #include "uffd/fault.hpp"
 #include "uffd/handle.hpp"
 #include "uffd/pager/any_source.hpp"
@@ -76,8 +78,12 @@ class paged_region {
   write_policy writes() const noexcept { return writes_; }
   paged_memory_statistics statistics() const noexcept;
 
-  // Threads that work for the evictor on what they have claimed here.
-  std::atomic<std::uint32_t> evicting{0};
+  // Around what the evictor does without its lock.
+  void begin_eviction() noexcept { evictions_.fetch_add(1); }
+  void end_eviction() noexcept { evictions_.fetch_sub(1); }
+  void wait_for_evictions() const noexcept {
+    while (evictions_.load() != 0) call_sleep(20'000);
+  }
 
  private:
   using table_block = page_table::block;
@@ -120,7 +126,7 @@ class paged_region {
 
   void look_at(page_entry& at, std::size_t page, finds& found) noexcept;
   std::error_code flush_block(table_block& block) noexcept;
-  void count(std::atomic<std::uint64_t>& counter, std::uint64_t more = 1) noexcept {
+  void count(std::atomic<std::uint64_t>& counter, std::uint64_t more = 1) const noexcept {
     if (around_.counts) counter.fetch_add(more, std::memory_order_relaxed);
   }
 
@@ -135,7 +141,8 @@ class paged_region {
   const std::chrono::milliseconds deadline_;
   overdue_pages overdue_;
   loads_under_way loads_;
-  std::size_t hand_ = 0;                      // the page of table_ that the evictor looks at next
+  std::size_t hand_ = 0;  // the page of table_ that the evictor looks at next
+  std::atomic<std::uint32_t> evictions_{0};
   std::atomic<std::int64_t> write_after_{0};  // monotonic nanoseconds: not before
   std::atomic<bool> writers_wait_{false};     // for pages that are being written back
   std::atomic<int> failed_number_{0};
@@ -168,9 +175,9 @@ void paged_region::for_each(page_run run, Change&& change) noexcept {
 struct paged_region::finds {
   static constexpr std::size_t most = 32;
 
-  page_run clean[most];
+  std::array<page_run, most> clean;
   std::size_t clean_runs = 0;
-  page_run dirty[most];
+  std::array<page_run, most> dirty;
   std::size_t dirty_runs = 0;
   std::size_t pages = 0;
   std::size_t wanted = 0;  // pages: it may find a few more

@@ -3,7 +3,8 @@
 #include <time.h>
 
 #include <algorithm>
-#include <memory>
+#include <new>
+#include <vector>
 
 #include "pager/evictor.hpp"
 #include "pager/paged_region.hpp"
@@ -98,26 +99,18 @@ std::error_code paged_region::load_all(page_run wanted, std::span<std::byte> buf
   return {};
 }
 
-namespace {
-
-std::unique_ptr<std::byte[]> make_buffer(std::size_t bytes) {
-  return std::unique_ptr<std::byte[]>(new (std::nothrow) std::byte[bytes]);
-}
-
-}  // namespace
-
 std::error_code paged_region::prefetch(page_run wanted) noexcept {
-  const auto size = std::min(wanted.count, most_at_once_) * page_size_;
-  const auto buffer = make_buffer(size);
-  if (buffer == nullptr) return std::make_error_code(std::errc::not_enough_memory);
-  return load_all(wanted, {buffer.get(), size});
+  try {
+    std::vector<std::byte> buffer(std::min(wanted.count, most_at_once_) * page_size_);
+    return load_all(wanted, buffer);
+  } catch (const std::bad_alloc&) {
+    return std::make_error_code(std::errc::not_enough_memory);
+  }
 }
 
 // Marked first: what is there then can't leave.
 std::error_code paged_region::pin(page_run wanted, pin_access access) {
-  const auto size = std::min(wanted.count, most_at_once_) * page_size_;
-  const auto buffer = make_buffer(size);
-  if (buffer == nullptr) return std::make_error_code(std::errc::not_enough_memory);
+  std::vector<std::byte> buffer(std::min(wanted.count, most_at_once_) * page_size_);
   for (auto page = wanted.first; page < wanted.end(); ++page)
     if (table_.at(page) == nullptr) return std::make_error_code(std::errc::not_enough_memory);
   {
@@ -126,10 +119,10 @@ std::error_code paged_region::pin(page_run wanted, pin_access access) {
     for (auto page = wanted.first; page < wanted.end(); ++page)
       entry(page).update([](page_word seen) { return seen.with_pin(true); });
   }
-  auto error = load_all(wanted, {buffer.get(), size});
+  auto error = load_all(wanted, buffer);
   if (access == pin_access::write)
     for (auto page = wanted.first; !error && page < wanted.end(); ++page)
-      error = open(page, {buffer.get(), size});
+      error = open(page, buffer);
   if (error) unpin(wanted);
   return error;
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <span>
 #include <utility>
 
 #include "detail/monotonic.hpp"
@@ -13,10 +14,12 @@
 #include "uffd/resolve.hpp"
 
 // ThreadSanitizer's, where there is one.
+// NOLINTBEGIN(readability-identifier-naming)
 extern "C" {
 [[gnu::weak]] void AnnotateIgnoreReadsBegin(const char* file, int line);
 [[gnu::weak]] void AnnotateIgnoreReadsEnd(const char* file, int line);
 }
+// NOLINTEND(readability-identifier-naming)
 
 namespace uffd::detail {
 namespace {
@@ -24,7 +27,7 @@ namespace {
 constexpr std::int64_t pause_after_error = 100'000'000;  // nanoseconds
 
 // What is next to the last run joins it.
-void add(page_run* runs, std::size_t& count, std::size_t page) noexcept {
+void add(std::span<page_run> runs, std::size_t& count, std::size_t page) noexcept {
   if (count != 0 && runs[count - 1].end() == page)
     ++runs[count - 1].count;
   else
