@@ -115,7 +115,9 @@ void evictor::remove(paged_region& region) noexcept {
 
 // The region whose turn it is, with what was found there. Expects the lock.
 paged_region* evictor::find(paged_region::finds& found, std::size_t looks) noexcept {
-  for (std::size_t ends = 0; !regions_.empty() && ends <= regions_.size() && looks != 0;) {
+  // So many turns until any heat is tolerated.
+  const auto most_ends = (page_word::most_heat + 1) * regions_.size();
+  for (std::size_t ends = 0; ends < most_ends && looks != 0;) {
     auto& region = *regions_[turn_ % regions_.size()];
     const auto now = std::min(looks, looks_at_once);
     looks -= now;

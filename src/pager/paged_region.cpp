@@ -20,6 +20,10 @@ namespace {
 
 constexpr std::size_t most_bytes_at_once = std::size_t{2} << 20;
 constexpr std::size_t first_window_bytes = std::size_t{64} << 10;
+// See eviction_hand. A page that is dirty costs more to evict.
+constexpr unsigned heat_of_a_miss = 2;
+constexpr unsigned heat_of_readahead = 1;
+constexpr unsigned heat_of_a_write = 1;
 // Of more pages the one that is waited for is installed first.
 constexpr std::size_t first_alone_bytes = std::size_t{64} << 10;
 constexpr std::chrono::milliseconds shortest_deadline(10);  // of a read that hangs
@@ -105,7 +109,9 @@ resolution paged_region::serve_write(fault& raised, page_entry& at) noexcept {
         if (!at.change(seen, seen.with(paging_state::opening))) continue;
         const auto answer = raised.unprotect();
         if (answer.is_resolved())
-          at.update(&page_word::written);
+          at.update([](page_word word) {
+            return word.with(paging_state::dirty).with_heat(word.heat() + heat_of_a_write);
+          });
         else
           at.change(paging_state::opening, seen.state());
         return answer;
@@ -155,9 +161,9 @@ void paged_region::become(page_run claimed, paging_state now, std::size_t wanted
     block.resident().fetch_add(static_cast<std::uint32_t>(end - page), std::memory_order_relaxed);
     for (; page < end; ++page)
       block[page % page_table::pages_per_block].update([&](page_word seen) {
-        const auto there = seen.with(now).with_rounds(2 * seen.heat());
-        const auto missed = page == wanted ? there.with_heat(seen.heat() + 1) : there;
-        return now == paging_state::dirty ? page_word::written(missed) : missed;
+        const auto heat = page == wanted ? seen.heat() + heat_of_a_miss
+                                         : std::max(seen.heat(), heat_of_readahead);
+        return seen.with(now).with_heat(heat);
       });
   });
 }

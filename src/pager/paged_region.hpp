@@ -14,6 +14,7 @@
 #include <system_error>
 #include <vector>
 
+#include "pager/eviction_hand.hpp"
 #include "pager/loads_under_way.hpp"
 #include "pager/overdue_pages.hpp"
 #include "pager/page_table.hpp"
@@ -141,7 +142,7 @@ class paged_region {
   const std::chrono::milliseconds deadline_;
   overdue_pages overdue_;
   loads_under_way loads_;
-  std::size_t hand_ = 0;  // the page of table_ that the evictor looks at next
+  eviction_hand hand_;  // with the evictor's lock held
   std::atomic<std::uint32_t> evictions_{0};
   std::atomic<std::int64_t> write_after_{0};  // monotonic nanoseconds: not before
   std::atomic<bool> writers_wait_{false};     // for pages that are being written back

@@ -41,20 +41,19 @@ void pause() noexcept {
 
 }  // namespace
 
-// A page that came back before it was long gone is passed by as often as its word says; one that
-// is gone cools down.
 void paged_region::look_at(page_entry& at, std::size_t page, finds& found) noexcept {
   auto seen = at.load();
   const auto state = seen.state();
   if (state == paging_state::absent) {
-    if (seen.heat() != 0) at.change(seen, seen.with_heat(seen.heat() - 1));
+    if (const auto cooler = hand_.passes_gone(seen); cooler.bits() != seen.bits())
+      at.change(seen, cooler);
     return;
   }
   const bool is_dirty = state == paging_state::dirty;
   if (seen.is_pinned() || (state != paging_state::clean && !is_dirty)) return;
   if (is_dirty && !found.takes_dirty) return;
-  if (seen.rounds() != 0) {
-    at.change(seen, seen.with_rounds(seen.rounds() - 1));
+  if (auto marked = seen; !hand_.takes(marked)) {
+    if (marked.bits() != seen.bits()) at.change(seen, marked);
     return;
   }
   const auto claimed = is_dirty ? paging_state::writing : paging_state::leaving;
@@ -73,18 +72,19 @@ bool paged_region::sweep(finds& found, std::size_t most) noexcept {
                         monotonic_nanoseconds() >= write_after_.load(std::memory_order_relaxed));
   constexpr auto per_block = page_table::pages_per_block;
   const auto end = table_.blocks() * per_block;
-  for (; hand_ < end && most != 0 && !found.is_full(); --most) {
-    auto& block = table_.nth(hand_ / per_block);
+  for (; hand_.at() < end && most != 0 && !found.is_full(); --most) {
+    const auto index = hand_.at() % per_block;
+    auto& block = table_.nth(hand_.at() / per_block);
     if (!block.is_known() || block.resident().load(std::memory_order_relaxed) == 0) {
-      hand_ = (hand_ / per_block + 1) * per_block;
+      hand_.move_to(hand_.at() - index + per_block);
       continue;
     }
-    const auto index = hand_++ % per_block;
+    hand_.move_to(hand_.at() + 1);
     look_at(block[index], block.first_page() + index, found);
   }
   found.takes_dirty = takes_dirty;
-  if (hand_ < end) return true;
-  hand_ = 0;
+  if (hand_.at() < end) return true;
+  hand_.begin_turn();
   return false;
 }
 

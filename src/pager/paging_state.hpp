@@ -21,8 +21,7 @@ enum class paging_state : std::uint8_t {
   failed,   // never to be had again
 };
 
-// Heat: how often it came back, before the evictor has passed its place as often. Rounds: how often
-// the evictor passes it by; twice its heat when it comes. Pinned: it may not leave.
+// Heat: how much it was wanted lately. Pinned: it may not leave.
 class page_word {
  public:
   constexpr page_word() noexcept = default;
@@ -31,8 +30,7 @@ class page_word {
   constexpr std::uint8_t bits() const noexcept { return bits_; }
   constexpr paging_state state() const noexcept { return static_cast<paging_state>(bits_ & 7U); }
   constexpr bool is_pinned() const noexcept { return (bits_ & pinned) != 0; }
-  constexpr unsigned heat() const noexcept { return bits_ >> 4U & 3U; }
-  constexpr unsigned rounds() const noexcept { return bits_ >> 6U; }
+  constexpr unsigned heat() const noexcept { return bits_ >> 4U; }
   // Readable and, but for protection, writable.
   constexpr bool is_present() const noexcept {
     const auto now = state();
@@ -46,16 +44,9 @@ class page_word {
     return made((bits_ & ~pinned) | (is_set ? pinned : 0U));
   }
   constexpr page_word with_heat(unsigned heat) const noexcept {
-    return made((bits_ & ~0x30U) | std::min(heat, 3U) << 4U);
+    return made((bits_ & 0xfU) | std::min(heat, most_heat) << 4U);
   }
-  constexpr page_word with_rounds(unsigned rounds) const noexcept {
-    return made((bits_ & ~0xc0U) | std::min(rounds, 3U) << 6U);
-  }
-
-  // One that is dirty now. To evict it costs more, so it is passed by once at least.
-  static constexpr page_word written(page_word seen) noexcept {
-    return seen.with(paging_state::dirty).with_rounds(std::max(seen.rounds(), 1U));
-  }
+  static constexpr unsigned most_heat = 15;
 
  private:
   static constexpr unsigned pinned = 8;

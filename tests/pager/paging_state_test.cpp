@@ -7,28 +7,18 @@ namespace uffd::detail {
 namespace {
 
 TEST(page_word, keeps_apart_what_it_holds) {
-  const auto word =
-      page_word().with(paging_state::failed).with_pin(true).with_heat(2).with_rounds(3);
+  const auto word = page_word().with(paging_state::failed).with_pin(true).with_heat(9);
   EXPECT_EQ(word.state(), paging_state::failed);
   EXPECT_TRUE(word.is_pinned());
-  EXPECT_EQ(word.heat(), 2U);
-  EXPECT_EQ(word.rounds(), 3U);
+  EXPECT_EQ(word.heat(), 9U);
   const auto other = word.with(paging_state::absent).with_pin(false);
   EXPECT_EQ(other.state(), paging_state::absent);
   EXPECT_FALSE(other.is_pinned());
-  EXPECT_EQ(other.heat(), 2U);
-  EXPECT_EQ(other.rounds(), 3U);
+  EXPECT_EQ(other.heat(), 9U);
 }
 
-TEST(page_word, counts_no_further_than_it_can) {
-  EXPECT_EQ(page_word().with_heat(9).heat(), 3U);
-  EXPECT_EQ(page_word().with_rounds(6).rounds(), 3U);
-}
-
-TEST(page_word, passes_a_dirty_page_by_once_at_least) {
-  EXPECT_EQ(page_word::written(page_word()).rounds(), 1U);
-  EXPECT_EQ(page_word::written(page_word().with_rounds(2)).rounds(), 2U);
-  EXPECT_EQ(page_word::written(page_word()).state(), paging_state::dirty);
+TEST(page_word, gets_no_hotter_than_it_can) {
+  EXPECT_EQ(page_word().with_heat(99).heat(), page_word::most_heat);
 }
 
 TEST(page_entry, changes_from_one_state_only) {
