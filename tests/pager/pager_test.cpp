@@ -25,6 +25,7 @@
 #include "support/page_sources.hpp"
 #include "support/paging.hpp"
 #include "support/refusal.hpp"
+#include "support/sanitizers.hpp"
 #include "support/scratch_file.hpp"
 #include "support/sight.hpp"
 #include "uffd/pager/file_source.hpp"
@@ -311,6 +312,7 @@ TEST(pager, refuses_a_budget_without_room) {
 
 // What it costs is what is touched.
 TEST_P(pager_of, maps_a_terabyte) {
+  if (test::thread_sanitizer) GTEST_SKIP() << "ThreadSanitizer may have no room for as much";
   const test::any_pager pager(GetParam());
   const auto size = std::uint64_t{1} << 40;
   const auto memory = pager->map(test::counted_source(size));
