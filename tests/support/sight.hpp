@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <ostream>
@@ -65,7 +66,10 @@ template <class Access>
     return {caught, 0};
   }
   landing = &here;
+  // The compiler knows of no signal: it would see a pointer that nobody reads.
+  std::atomic_signal_fence(std::memory_order_seq_cst);
   const int byte = access();
+  std::atomic_signal_fence(std::memory_order_seq_cst);
   landing = nullptr;
   return {0, byte};
 }
