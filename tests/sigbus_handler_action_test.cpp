@@ -61,10 +61,12 @@ void hand_on(int number, siginfo_t* info, void* context) {
   ++handed_on;
   before_it.sa_sigaction(number, info, context);
 }
-void install_over() {
+// Actions that block different signals are different ones.
+void install_over(int blocked = 0) {
   struct sigaction action {};
   action.sa_sigaction = hand_on;
   action.sa_flags = SA_SIGINFO | SA_NODEFER;
+  if (blocked != 0) sigaddset(&action.sa_mask, blocked);
   ::sigaction(SIGBUS, &action, &before_it);
 }
 
@@ -103,13 +105,46 @@ TEST(sigbus_action, is_found_through_those_that_came_between_our_own) {
             exits_with(0));
 }
 
-TEST(sigbus_action, may_be_left_too_often_for_us_to_be_put_before_it) {
+// As who wants the signal for a while only, or resets all of them.
+TEST(sigbus_action, comes_back_however_often_it_was_taken_away) {
+  EXPECT_EQ(in_child([] {
+              for (int round = 1; round <= 100; ++round) {
+                set_action(hear_number);
+                {
+                  test::serving_in_thread served(1, test::fill_by_offset());
+                  if (test::read_byte(served.at(0)) != std::byte{1}) return 1;
+                  ::raise(SIGBUS);
+                }
+                if (last.signals != round) return 2;
+                set_action(SIG_DFL);
+                test::serving_in_thread served(1, test::fill_by_offset());
+                if (test::read_byte(served.at(0)) != std::byte{1}) return 3;
+              }
+              return 0;
+            }),
+            exits_with(0));
+}
+
+TEST(sigbus_action, gives_one_signal_to_what_is_for_one_each_time_that_it_is_put_back) {
+  EXPECT_EQ(in_child([] {
+              for (int round = 1; round <= 3; ++round) {
+                set_action(hear_number, static_cast<int>(SA_RESETHAND));
+                const sigbus_handler handler(async_signal_safe, refuse);
+                ::raise(SIGBUS);
+                if (last.signals != round) return 1;
+              }
+              return 0;
+            }),
+            exits_with(0));
+}
+
+TEST(sigbus_action, may_be_left_to_too_many_for_us_to_be_put_before_them) {
   EXPECT_EQ(in_child([] {
               int number = 0;
-              for (int i = 0; i < 100 && number == 0; ++i)
-                number = test::thrown([] {
+              for (int i = 0; i < 30 && number == 0; ++i)
+                number = test::thrown([&] {
                   const sigbus_handler handler(async_signal_safe, refuse);
-                  install_over();
+                  install_over(SIGRTMIN + i);
                 });
               return number == EBUSY ? 0 : 1;
             }),

@@ -27,8 +27,8 @@ struct former_action {
   const former_action* next;
 };
 
-// One time that ours was installed. A second one gets an entry of its own if another action stands
-// before the first: that would lead back to the first for ever.
+// Ours, as it was installed over one action. Over another it gets an entry of its own: that may lead
+// back to the first for ever.
 struct layer {
   std::atomic<const former_action*> former{nullptr};
   std::atomic<bool> is_installed{false};
@@ -130,9 +130,10 @@ const former_action* remember(const action& former) {
   return made;
 }
 
-std::size_t free_layer() {
+// One that leads to the same action serves again: whoever puts an action back may do so for ever.
+std::size_t layer_over(const former_action* former) {
   for (std::size_t i = 0; i < layers.size(); ++i)
-    if (!layers[i].is_installed.load()) return i;
+    if (!layers[i].is_installed.load() || layers[i].former.load() == former) return i;
   throw_errno(EBUSY, "sigbus handler: too many actions for SIGBUS were installed over its own");
 }
 
@@ -144,23 +145,31 @@ int flags_beside(const action& former) noexcept {
   return SA_SIGINFO | SA_ONSTACK | SA_NODEFER | restarts;
 }
 
-}  // namespace
-
-void install_sigbus_action(signal_server server) {
-  serving.store(server, std::memory_order_release);
-  action former = current_action();
-  if (layer_of(former)) return;  // a forked child has its parent's
-  const auto number = free_layer();
+// Answers what it replaced.
+action put_over(const action& former) {
+  const auto* const known = remember(former);
+  const auto number = layer_over(known);
   layer& added = layers[number];
   added.is_spent.store(false);
-  added.former.store(remember(former), std::memory_order_release);
+  added.former.store(known, std::memory_order_release);
   action ours{};
   ours.sa_sigaction = entries[number];
   ours.sa_flags = flags_beside(former);
   sigemptyset(&ours.sa_mask);
-  if (::sigaction(SIGBUS, &ours, &former) != 0) throw_errno(errno, "sigaction(SIGBUS)");
+  action replaced{};
+  if (::sigaction(SIGBUS, &ours, &replaced) != 0) throw_errno(errno, "sigaction(SIGBUS)");
   added.is_installed.store(true);
-  added.former.store(remember(former), std::memory_order_release);  // if it changed meanwhile
+  return replaced;
+}
+
+}  // namespace
+
+void install_sigbus_action(signal_server server) {
+  serving.store(server, std::memory_order_release);
+  const action former = current_action();
+  if (layer_of(former)) return;  // a forked child has its parent's
+  const action replaced = put_over(former);
+  if (!is_same(replaced, former)) put_over(replaced);  // it changed meanwhile
 }
 
 }  // namespace uffd::detail

@@ -11,8 +11,7 @@ using signal_server = bool (*)(const siginfo_t& info, const ucontext_t& context)
 
 // Unless ours is the first already. It stays for ever: a signal that was raised while memory was
 // served may be delivered at any time after. Not at the same time as another call. Throws
-// std::system_error: EBUSY if others were put before ours, and ours before theirs, more often than
-// can be told apart.
+// std::system_error: EBUSY if ours was put before more different actions than can be told apart.
 void install_sigbus_action(signal_server server);
 
 }  // namespace uffd::detail
