@@ -79,18 +79,10 @@ served_region in_thread_server::serve(page_range where, std::optional<mapping> m
   return {shared_from_this(), range};
 }
 
-namespace {
-
-void wait_for_guests(const served_range& range) noexcept {
-  while (range.guests.load(std::memory_order_seq_cst) != 0) pause_shortly();
-}
-
-}  // namespace
-
 // Signals that come meanwhile wait, and after it find no range.
 void in_thread_server::close_range(served_range& range) noexcept {
   range.phase.store(served_range::state::closing, std::memory_order_seq_cst);
-  wait_for_guests(range);
+  signal_ranges::wait_for_guests(range);
   const std::lock_guard lock(control_);
   if (range.closed_by) return;
   auto policy = range.complete.load() ? close_policy::leave_zero : range.on_end;
@@ -101,7 +93,6 @@ void in_thread_server::close_range(served_range& range) noexcept {
     policy = close_policy::leave_zero;
   detail::close_range(on(), range.info, policy);
   signal_ranges::here().remove(range);
-  wait_for_guests(range);
   std::erase_if(ranges_, [&](const auto& listed) { return listed.get() == &range; });
 }
 

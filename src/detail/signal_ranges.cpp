@@ -59,18 +59,24 @@ void signal_ranges::add(served_range& range) {
   change([&](table& next) { next.served.insert(range.info.range, &range, range.info.offset); });
 }
 
+// What found it before may still look at it.
 template <class Change>
-void signal_ranges::change_or_end(Change&& change) noexcept {
-  const std::lock_guard lock(lock_);
+void signal_ranges::take_out(const served_range& range, Change&& change) noexcept {
   try {
+    const std::lock_guard lock(lock_);
     this->change(change);
   } catch (...) {
     end_process("out of memory while a range of a sigbus_handler ends");
   }
+  wait_for_guests(range);
+}
+
+void signal_ranges::wait_for_guests(const served_range& range) noexcept {
+  while (range.guests.load(std::memory_order_seq_cst) != 0) pause_shortly();
 }
 
 void signal_ranges::remove(const served_range& range) noexcept {
-  change_or_end([&](table& next) {
+  take_out(range, [&](table& next) {
     const auto now = std::chrono::steady_clock::now();
     next.served.erase_client(&range);
     auto& ended = next.ended;
@@ -85,7 +91,7 @@ void signal_ranges::remove(const served_range& range) noexcept {
 }
 
 void signal_ranges::withdraw(const served_range& range) noexcept {
-  change_or_end([&](table& next) { next.served.erase_client(&range); });
+  take_out(range, [&](table& next) { next.served.erase_client(&range); });
 }
 
 // 0 if there is none.

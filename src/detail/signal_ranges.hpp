@@ -51,11 +51,13 @@ class signal_ranges {
   // Throws std::system_error (EEXIST) if part of it is served already. Returns when every signal
   // handler sees it.
   void add(served_range& range);
-  // Returns when no signal handler can become its guest any more. Ends the process where memory is
-  // short. Not async-signal-safe.
+  // Returns when no signal handler is its guest any more, nor can become one. Ends the process where
+  // memory is short. Not async-signal-safe.
   void remove(const served_range& range) noexcept;
   // The same for a range that never was registered.
   void withdraw(const served_range& range) noexcept;
+  // Until it has no guest at some moment: in the table, it may have new ones at once.
+  static void wait_for_guests(const served_range& range) noexcept;
 
   // Calls `then(found)` where the address is served, with `found` a range_table::entry that stays
   // meanwhile.
@@ -98,7 +100,7 @@ class signal_ranges {
   template <class Change>
   void change(Change&& change);
   template <class Change>
-  void change_or_end(Change&& change) noexcept;
+  void take_out(const served_range& range, Change&& change) noexcept;
   std::uint64_t end_of(std::uintptr_t address) noexcept;
 
   grace_period grace_;

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include "support/background.hpp"
 #include "support/forked.hpp"
@@ -115,6 +116,22 @@ TEST_F(signal_ranges_of_a_process, are_remembered_though_another_was_refused_the
   ranges_.add(range);
   ranges_.withdraw(range);
   EXPECT_TRUE(ranges_.is_late(50 * page));
+}
+
+// Its memory is freed then.
+TEST_F(signal_ranges_of_a_process, stay_while_somebody_looks_at_them) {
+  for (const auto take_out : {&signal_ranges::remove, &signal_ranges::withdraw}) {
+    served_range range;
+    range.info.range = {60 * page, page};
+    ranges_.add(range);
+    std::optional<signal_ranges::guest> guest;
+    ranges_.find(60 * page, [&](const range_table::entry& found) { guest.emplace(found); });
+    ASSERT_TRUE(guest);
+    test::background taking([&] { (ranges_.*take_out)(range); });
+    EXPECT_TRUE(taking.blocks());
+    guest.reset();
+    EXPECT_TRUE(taking.finishes());
+  }
 }
 
 TEST_F(signal_ranges_of_a_process, are_not_its_childrens) {
