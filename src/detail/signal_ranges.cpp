@@ -83,10 +83,13 @@ void signal_ranges::remove(const served_range& range) noexcept {
     // The last end of an address is the one that is looked for.
     std::erase_if(
         ended, [&](const ended_range& before) { return range.info.range.contains(before.range); });
-    if (ended.size() == most_remembered ||
-        (ended.size() >= always_remembered && now - ended.front().end > remembered_for))
-      ended.erase(ended.begin());
     ended.push_back({range.info.range, ++ends_, now});
+    const auto first_kept = std::find_if(ended.begin(), ended.end(), [&](const ended_range& each) {
+      const auto newer = static_cast<std::size_t>(&ended.back() - &each);
+      return newer < always_remembered ||
+             (newer < most_remembered && now - each.end <= remembered_for);
+    });
+    ended.erase(ended.begin(), first_kept);
   });
 }
 

@@ -2,6 +2,7 @@
 #include "detail/signal_ranges.hpp"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstddef>
@@ -84,6 +85,23 @@ TEST_F(signal_ranges_of_a_process, are_remembered_for_a_while_whoever_takes_thei
   }
   EXPECT_TRUE(ranges_.is_late(21 * page));
   EXPECT_TRUE(ranges_.is_late(199 * page));
+}
+
+// However many ended at once.
+TEST_F(signal_ranges_of_a_process, are_forgotten_after_a_while_but_for_the_last) {
+  served_range range;
+  const auto end_at = [&](std::uintptr_t number) {
+    range.info.range = {number * page, page};
+    ranges_.add(range);
+    ranges_.remove(range);
+  };
+  for (std::uintptr_t i = 0; i < 300; ++i) end_at(1000 + i);
+  ::usleep(1'100'000);
+  end_at(2000);
+  EXPECT_FALSE(ranges_.is_late(1001 * page));
+  EXPECT_FALSE(ranges_.is_late(1200 * page));
+  EXPECT_TRUE(ranges_.is_late(1299 * page));
+  EXPECT_TRUE(ranges_.is_late(2000 * page));
 }
 
 // A signal that comes again at once was raised by what is mapped there now.
