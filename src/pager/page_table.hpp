@@ -28,7 +28,8 @@ class page_table {
     std::size_t first_page() const noexcept {
       return (number_.load(std::memory_order_acquire) - std::size_t{1}) * pages_per_block;
     }
-    // Not while it is being made, and never if another one was made for the same pages.
+    // Of one that is in use always; of one that is being made sometimes, and never any more if
+    // another one was made for the same pages: its pages are all absent.
     bool is_known() const noexcept { return number_.load(std::memory_order_acquire) != 0; }
     page_entry& operator[](std::size_t index) noexcept { return pages_[index]; }
     // How many pages are resident or on their way.

@@ -48,15 +48,19 @@ TEST(page_table, gives_all_threads_the_same_block) {
   page_table table(blocks * per_block);
   std::vector<std::vector<page_table::block*>> seen(threads);
   std::atomic<std::size_t> ready{0};
+  std::atomic<std::size_t> unknown{0};
   std::vector<std::jthread> all;
   for (auto& mine : seen)
     all.emplace_back([&] {
       ++ready;
       while (ready != threads) std::this_thread::yield();
-      for (std::size_t block = 0; block < blocks; ++block)
+      for (std::size_t block = 0; block < blocks; ++block) {
         mine.push_back(table.at(block * per_block));
+        if (!mine.back()->is_known()) ++unknown;
+      }
     });
   all.clear();
+  EXPECT_EQ(unknown, 0U) << "who goes through all blocks must not miss one that is in use";
   for (const auto& mine : seen) EXPECT_EQ(mine, seen.front());
   std::size_t known = 0;
   for (std::size_t number = 0; number < table.blocks(); ++number)
