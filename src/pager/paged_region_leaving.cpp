@@ -158,7 +158,8 @@ void paged_region::note_error(std::error_code error) noexcept {
 }
 
 // Pages in others' hands are waited for: they may have been written before the call. A pinned one
-// may be written at any time, and so stays dirty.
+// may be written at any time, and so stays dirty; it is claimed all the same, for of two who write
+// it the one who read it first may write it last.
 std::error_code paged_region::flush_block(table_block& block) noexcept {
   std::error_code first_error;
   const auto note = [&](std::error_code error) {
@@ -178,11 +179,13 @@ std::error_code paged_region::flush_block(table_block& block) noexcept {
     }
     if (seen.state() != paging_state::dirty) {
       write_run();
+    } else if (!block[index].change(seen, seen.with(paging_state::writing))) {
+      continue;
     } else if (seen.is_pinned()) {
       write_run();
       note(write({page, 1}));
+      block[index].change(paging_state::writing, paging_state::dirty);
     } else {
-      if (!block[index].change(seen, seen.with(paging_state::writing))) continue;
       run = run.count == 0 ? page_run{page, 1} : page_run{run.first, run.count + 1};
     }
     ++index;
