@@ -59,7 +59,8 @@ std::error_code paged_region::load_next(page_run wanted, std::span<std::byte> bu
   if (block == nullptr) return std::make_error_code(std::errc::not_enough_memory);
   auto& at = (*block)[wanted.first % page_table::pages_per_block];
   const auto seen = at.load();
-  if (seen.is_present()) {
+  // One that is being written may have to leave after that, unless it was pinned before.
+  if (seen.is_present() && !(seen.is_pinned() && seen.state() == paging_state::writing)) {
     done = 1;
     return {};
   }

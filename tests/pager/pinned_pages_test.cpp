@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Pins that begin and end while their pages are on their way elsewhere.
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <atomic>
 #include <cstddef>
@@ -31,6 +32,11 @@ map_options written_back() {
 
 test::sight write_to(const paged_memory& memory, std::size_t offset, int value) {
   return test::try_write(test::address_of(memory.bytes()[offset]), value);
+}
+
+bool is_there(std::span<const std::byte> one_page) {
+  unsigned char there = 0;
+  return ::mincore(const_cast<std::byte*>(one_page.data()), page, &there) == 0 && (there & 1) != 0;
 }
 
 // Takes what it has to write at once, and writes it when it may: as what sends it somewhere does.
@@ -83,6 +89,32 @@ TEST_P(pinned_pages_of, are_not_overwritten_in_the_source_by_an_earlier_flush) {
   }
   EXPECT_FALSE(memory.flush());
   EXPECT_EQ(source.first_byte(), 2);
+}
+
+TEST_P(pinned_pages_of, stay_though_they_were_to_leave_once_they_are_written_back) {
+  constexpr std::size_t pages = 512;
+  slow_source source(pages * page);
+  pager_options how;
+  how.budget = memory_budget(64 * page);
+  how.threads = 2;
+  const test::any_pager pager(GetParam(), how);
+  const auto memory = pager->map(std::ref(source), written_back());
+  memory.advise(access_pattern::random);
+  ASSERT_EQ(write_to(memory, 0, 1), test::shows(1));
+  // Until it is evicted.
+  for (std::size_t number = 1; !source.writes.comes(std::chrono::milliseconds(0));
+       number = number % (pages - 1) + 1)
+    ASSERT_EQ(test::look_at(memory, number * page), test::shows_source(number * page));
+  std::optional<pinned_pages> pinned;
+  test::background pinning([&] { pinned.emplace(memory.pin(memory.bytes().first(page))); });
+  static_cast<void>(pinning.finishes(test::moment));
+  source.goes_on.set();
+  ASSERT_TRUE(pinning.finishes());
+  for (std::size_t number = 1; number < pages; ++number)
+    ASSERT_EQ(test::look_at(memory, number * page), test::shows_source(number * page));
+  EXPECT_TRUE(is_there(pinned->bytes()));
+  EXPECT_EQ(test::look_at(memory, 0), test::shows(1));
+  pinned.reset();
 }
 
 }  // namespace
