@@ -37,13 +37,14 @@ class overdue_pages {
     return limit_ <= 0;
   }
 
-  // One that was had, or given up.
-  void forget(std::size_t page) noexcept {
+  // Of pages that were had, or given up: so many from `first` on.
+  void forget(std::size_t first, std::size_t count = 1) noexcept {
     if (some_.load(std::memory_order_relaxed) == 0) [[likely]]
       return;
     for (auto& each : places_) {
-      auto expected = page + 1;
-      if (each.page.compare_exchange_strong(expected, 0, std::memory_order_acq_rel))
+      auto noted = each.page.load(std::memory_order_acquire);
+      if (noted == 0 || noted == taken || noted - 1 < first || noted - 1 - first >= count) continue;
+      if (each.page.compare_exchange_strong(noted, 0, std::memory_order_acq_rel))
         some_.fetch_sub(1, std::memory_order_acq_rel);
     }
   }

@@ -157,6 +157,7 @@ void paged_region::forget(page_run gone) noexcept {
 
 // What was installed. Only the page that was `wanted` shows that it was missed.
 void paged_region::become(page_run claimed, paging_state now, std::size_t wanted) noexcept {
+  overdue_.forget(claimed.first, claimed.count);
   for_each(claimed, [&](table_block& block, std::size_t page, std::size_t end) {
     block.resident().fetch_add(static_cast<std::uint32_t>(end - page), std::memory_order_relaxed);
     for (; page < end; ++page)
@@ -267,7 +268,6 @@ resolution paged_region::install(fault& raised, std::size_t page, page_run run,
     return refuse(page, run, answer);
   }
   become(first, opens ? paging_state::dirty : paging_state::clean, page);
-  overdue_.forget(page);
   count(counts_.pages_loaded, run.count);
   if (first.count == run.count) return answer;
   for (const page_run rest :

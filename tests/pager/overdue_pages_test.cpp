@@ -27,6 +27,17 @@ TEST(overdue_pages, begin_anew_once_forgotten) {
   EXPECT_FALSE(pages.is_overdue(7));
 }
 
+TEST(overdue_pages, are_forgotten_with_their_neighbours) {
+  overdue_pages pages(20ms);
+  for (const std::size_t page : {2U, 3U, 4U, 5U})
+    EXPECT_TRUE(test::eventually([&] { return pages.is_overdue(page); }));
+  pages.forget(3, 2);
+  EXPECT_FALSE(pages.is_overdue(3));
+  EXPECT_FALSE(pages.is_overdue(4));
+  EXPECT_TRUE(pages.is_overdue(2));
+  EXPECT_TRUE(pages.is_overdue(5));
+}
+
 TEST(overdue_pages, are_all_at_once_without_patience) {
   overdue_pages pages(0ms);
   EXPECT_TRUE(pages.is_overdue(3));
