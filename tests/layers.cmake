@@ -47,6 +47,7 @@ set(compiled
   pager/file_source
   pager/map_options
   pager/memory_budget
+  pager/working_set
   pager/paged_memory
   pager/pager
   format  # the only one that includes fmt; no other header includes it

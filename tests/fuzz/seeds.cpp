@@ -13,6 +13,7 @@
 
 #include "detail/handoff_message.hpp"
 #include "support/messages.hpp"
+#include "uffd/pager/working_set.hpp"
 
 namespace {
 
@@ -64,7 +65,25 @@ bytes every_region() {
                                       std::vector{first, second});
 }
 
+// Whole, with its checksum left to the target, and in numbers.
+void write_working_sets(const std::filesystem::path& folder) {
+  seeds to(folder, "working_set");
+  const std::vector<uffd::working_set::run> parts{{0, 4096}, {16'384, 5000}, {40'000, 1}};
+  const auto text = uffd::working_set("file:1 2", 40'001, 4096, parts).text();
+  const std::string_view all(text);
+  const auto begin = all.find("file");
+  for (const auto part : {all, all.substr(begin, all.find("checksum") - begin)}) {
+    bytes one{static_cast<std::byte>(part.size() == all.size() ? 0 : 1)};
+    append(one, std::as_bytes(std::span(part)));
+    to.add(one);
+  }
+  bytes numbers(64, std::byte{0x0c});
+  numbers[0] = std::byte{2};
+  to.add(numbers);
+}
+
 void write_all(const std::filesystem::path& folder) {
+  write_working_sets(folder);
   seeds decode(folder, "decode");
   seeds batch(folder, "message_batch");
   bytes all;

@@ -98,4 +98,12 @@ void use_sigbus(uffd::handle on, uffd::page_range range) {
   handler.rethrow_error();
 }
 
+void use_working_set(uffd::working_set set) {
+  const uffd::working_set made("", 1, 1, {});
+  set.merge(uffd::working_set::parse(set.text()));
+  set.save("set");
+  use(set.bytes(), set.is_of("", 1), uffd::working_set::load("set"),
+      make_error_code(uffd::working_set_error::damaged));
+}
+
 int main() {}
