@@ -48,6 +48,7 @@ set(compiled
   pager/map_options
   pager/memory_budget
   pager/working_set
+  pager/recording
   pager/paged_memory
   pager/pager
   format  # the only one that includes fmt; no other header includes it

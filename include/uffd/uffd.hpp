@@ -30,6 +30,7 @@
 #include "uffd/pager/page_source.hpp"
 #include "uffd/pager/paged_memory.hpp"
 #include "uffd/pager/pager.hpp"
+#include "uffd/pager/recording.hpp"
 #include "uffd/pager/working_set.hpp"
 #include "uffd/range_table.hpp"
 #include "uffd/region.hpp"

@@ -59,10 +59,14 @@ std::size_t evictor::margin() const noexcept {
   return std::clamp(limit() / 16, page_size(), most_margin);
 }
 
-bool evictor::is_short() const noexcept {
+std::size_t evictor::room() const noexcept {
   const auto limit = this->limit();
-  return limit != memory_budget::unlimited && resident() >= limit - std::min(limit, 2 * margin());
+  if (limit == memory_budget::unlimited) return limit;
+  const auto from = limit - std::min(limit, 2 * margin());
+  return from - std::min(from, resident());
 }
+
+bool evictor::is_short() const noexcept { return room() == 0; }
 
 void evictor::wake_up() noexcept {
   if (is_awake_.exchange(true, std::memory_order_acq_rel)) return;

@@ -33,6 +33,8 @@ class evictor {
 
   // False where there is no room. In signal handlers too, as all but add() and remove().
   bool reserve(std::size_t bytes) noexcept;
+  // Bytes until pages are evicted.
+  std::size_t room() const noexcept;
   // Counts even beyond the limit.
   void charge(std::size_t bytes) noexcept { resident_.fetch_add(bytes, std::memory_order_relaxed); }
   void release(std::size_t bytes) noexcept {

@@ -49,6 +49,7 @@ paged_region::paged_region(any_source source, page_range memory, const map_optio
       readahead_(options.expected,
                  unit_of(options, source_, page_size_, most_at_once_ * page_size_),
                  first_window_bytes / page_size_, most_at_once_),
+      recorder_(table_.pages()),
       deadline_(options.deadline),
       overdue_(options.deadline) {}
 
@@ -67,6 +68,7 @@ bool paged_region::is_resident(std::size_t page) const noexcept {
 resolution paged_region::serve(fault& raised) noexcept {
   count(counts_.faults);
   const auto page = raised.offset() / page_size_;
+  recorder_.note(page);
   auto* const block = table_.at(page);
   if (block == nullptr) return std::errc::not_enough_memory;
   if (raised.kind() == fault_kind::write_protect)
@@ -219,7 +221,7 @@ void paged_region::give_up_overdue() noexcept {
 
 // For a page that was claimed: with some around it, where there is room and the source gives them.
 resolution paged_region::load(fault& raised, std::size_t page, bool for_writing) noexcept {
-  auto window = readahead_.window(page, table_.pages());
+  auto window = recorder_.window(readahead_, page);
   // Of a handler that isn't the pager's own they may be small.
   const auto most = raised.buffer(window.count * page_size_).size() / page_size_;
   if (most < window.count) window = {page, std::min(most, window.end() - page)};

@@ -17,6 +17,7 @@
 #include "pager/eviction_hand.hpp"
 #include "pager/loads_under_way.hpp"
 #include "pager/overdue_pages.hpp"
+#include "pager/page_recorder.hpp"
 #include "pager/page_table.hpp"
 #include "pager/readahead.hpp"
 #include "uffd/detail/syscall.hpp"
@@ -48,10 +49,15 @@ class paged_region {
   resolution serve(fault& raised) noexcept;
 
   std::error_code prefetch(page_run wanted) noexcept;
+  // The same, with the caller's buffer of a page at least.
+  std::error_code prefetch(page_run wanted, std::span<std::byte> buffer) noexcept {
+    return load_all(wanted, buffer);
+  }
   std::error_code pin(page_run wanted, pin_access access);
   void unpin(page_run pinned) noexcept;
   std::error_code flush() noexcept;
   void advise(access_pattern expected) noexcept { readahead_.expect(expected); }
+  page_recorder& recorder() noexcept { return recorder_; }
 
   // Gives up what the source did not give until the deadline: who waits for it gets SIGBUS.
   void give_up_overdue() noexcept;
@@ -75,6 +81,7 @@ class paged_region {
   }
   std::size_t page_size() const noexcept { return page_size_; }
   std::uint64_t size() const noexcept { return source_.size(); }
+  const any_source& source() const noexcept { return source_; }
   page_range memory() const noexcept { return memory_; }
   write_policy writes() const noexcept { return writes_; }
   paged_memory_statistics statistics() const noexcept;
@@ -139,6 +146,7 @@ class paged_region {
   const std::size_t most_at_once_;  // pages
   page_table table_;
   readahead readahead_;
+  page_recorder recorder_;
   const std::chrono::milliseconds deadline_;
   overdue_pages overdue_;
   loads_under_way loads_;

@@ -117,6 +117,7 @@ std::error_code paged_region::pin(page_run wanted, pin_access access) {
   {
     const std::lock_guard lock(pins_mutex_);
     pins_.push_back(wanted);
+    recorder_.note(wanted);
     for (auto page = wanted.first; page < wanted.end(); ++page)
       entry(page).update([](page_word seen) { return seen.with_pin(true); });
   }

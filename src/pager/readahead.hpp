@@ -35,7 +35,14 @@ class readahead {
     expected_.store(pattern, std::memory_order_relaxed);
   }
 
-  // The pages to read for one that was touched, of a mapping of so many.
+  access_pattern expected() const noexcept { return expected_.load(std::memory_order_relaxed); }
+
+  // The pages that are read at least, of a mapping of so many.
+  page_run unit_at(std::size_t page, std::size_t pages) const noexcept {
+    const auto first = page & ~(unit_ - 1);
+    return {first, std::min(unit_, pages - first)};
+  }
+  // The pages to read for one that was touched.
   page_run window(std::size_t page, std::size_t pages) noexcept {
     const auto first = page & ~(unit_ - 1);
     const auto count = std::min(wanted(first), pages - first);

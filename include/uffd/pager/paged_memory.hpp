@@ -12,6 +12,8 @@
 
 #include "uffd/detail/export.hpp"
 #include "uffd/pager/map_options.hpp"
+#include "uffd/pager/recording.hpp"
+#include "uffd/pager/working_set.hpp"
 
 namespace uffd {
 
@@ -60,6 +62,15 @@ class [[nodiscard]] UFFDPP_EXPORT pinned_pages {
   std::span<std::byte> bytes_;
 };
 
+/// How a working set is read.
+struct replay_options {
+  /// Threads that read at once, the caller's among them; fewer where no more can be started.
+  unsigned readers = 4;
+  /// Bytes: parts of the source that are no further apart are read at once, with what lies between
+  /// them, which then takes room too. For sources that take long for each read.
+  std::size_t gap = 0;
+};
+
 /// Memory that fills itself from a source, page by page, when it is touched; made by pager::map().
 /// It may be used from any number of threads. A page that can't be had is SIGBUS for whoever
 /// touches it, and never shows anything else; the source's error is that of prefetch() and pin().
@@ -101,6 +112,17 @@ class UFFDPP_EXPORT paged_memory {
   /// Loads the pages of `part` and keeps them. Throws std::system_error: as prefetch() says, and
   /// EROFS for writing with write_policy::none. Pins may overlap.
   pinned_pages pin(std::span<const std::byte> part, pin_access access = pin_access::read) const;
+  /// Records which pages are wanted from now on; costs a bit for each page, where some are. Throws
+  /// std::system_error: EBUSY while it is recorded already, ENOMEM.
+  recording record() const;
+  /// Loads what another run wanted, in large reads. May be called on a thread of the caller's while
+  /// others use the memory. Where the budget has no more room it stops, which is no error: nothing
+  /// is evicted for it. The first error of the source, which ends it too;
+  /// working_set_error::other_source for a set of a source of other size or, where both have one,
+  /// other identity(): a source that was written since may be one (a set with an empty source()
+  /// fits all the same).
+  [[nodiscard]] std::error_code replay(const working_set& wanted,
+                                       const replay_options& options = {}) const noexcept;
   /// How it will be used from now on.
   void advise(access_pattern expected) const noexcept;
   /// Returns once all that was written before is in the source, and the source has flushed it.

@@ -106,4 +106,11 @@ void use_working_set(uffd::working_set set) {
       make_error_code(uffd::working_set_error::damaged));
 }
 
+void use_recording(const uffd::paged_memory& memory) {
+  auto recording = memory.record();
+  auto other = std::move(recording);
+  recording = std::move(other);
+  use(recording.wanted(), memory.replay(recording.finish()));
+}
+
 int main() {}
