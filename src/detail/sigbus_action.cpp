@@ -27,8 +27,8 @@ struct former_action {
   const former_action* next;
 };
 
-// Ours, as it was installed over one action. Over another it gets an entry of its own: that may lead
-// back to the first for ever.
+// Ours, as it was installed over one action. Over another it gets an entry of its own: that may
+// lead back to the first for ever.
 struct layer {
   std::atomic<const former_action*> former{nullptr};
   std::atomic<bool> is_installed{false};

@@ -51,8 +51,8 @@ class signal_ranges {
   // Throws std::system_error (EEXIST) if part of it is served already. Returns when every signal
   // handler sees it.
   void add(served_range& range);
-  // Returns when no signal handler is its guest any more, nor can become one. Ends the process where
-  // memory is short. Not async-signal-safe.
+  // Returns when no signal handler is its guest any more, nor can become one. Ends the process
+  // where memory is short. Not async-signal-safe.
   void remove(const served_range& range) noexcept;
   // The same for a range that never was registered.
   void withdraw(const served_range& range) noexcept;

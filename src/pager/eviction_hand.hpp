@@ -24,14 +24,15 @@ class eviction_hand {
   page_word passes_gone(page_word seen) const noexcept {
     return turns_ % 2 == 0 && seen.heat() != 0 ? seen.with_heat(seen.heat() - 1) : seen;
   }
-  // Whether a page that is there may leave; else `seen` is as it should be marked.
-  bool takes(page_word& seen) noexcept {
-    ++seen_;
+  // Whether a page that is there, or several of them, may leave; else `seen` is as it should be
+  // marked.
+  bool takes(page_word& seen, std::size_t pages = 1) noexcept {
+    seen_ += pages;
     if (seen.heat() > tolerance_) {
       if (turns_ % turns_to_cool == 0) seen = seen.with_heat(seen.heat() - 1);
       return false;
     }
-    ++taken_;
+    taken_ += pages;
     return true;
   }
 

@@ -144,6 +144,31 @@ bool evictor::make_room(std::size_t bytes) noexcept {
   return region != nullptr;
 }
 
+paged_region* evictor::find_window(std::size_t bytes, page_run& found) noexcept {
+  const auto most_ends = (page_word::most_heat + 1) * regions_.size();
+  auto looks = looks_for_room;
+  for (std::size_t ends = 0; ends < most_ends && looks != 0;) {
+    auto& region = *regions_[turn_ % regions_.size()];
+    if (region.has_windows_of(bytes) && region.sweep_windows(found, looks))
+      return found.count != 0 ? &region : nullptr;
+    turn_ = (turn_ + 1) % regions_.size();
+    ++ends;
+  }
+  return nullptr;
+}
+
+bool evictor::take_window(page_range to, const handle& by) noexcept {
+  if (!sweeping_.try_lock()) return false;
+  page_run found;
+  auto* const region = find_window(to.size(), found);
+  if (region != nullptr) region->begin_eviction();
+  sweeping_.unlock();
+  if (region == nullptr) return false;
+  const bool is_moved = region->move_away(found, to, by);
+  region->end_eviction();
+  return is_moved;
+}
+
 // Source and kernel are waited for without the lock: others find room meanwhile.
 bool evictor::evict_some() noexcept {
   paged_region::finds found;

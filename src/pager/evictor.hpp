@@ -43,6 +43,9 @@ class evictor {
   // Drops some clean pages, in the calling thread. False where another one is at it, or there were
   // none among those that it looked at.
   bool make_room(std::size_t bytes) noexcept;
+  // Moves a window of as many bytes there, by a handle where `to` is registered: whoever fills it
+  // anew has its room. False where another one is at it, or none was found.
+  bool take_window(page_range to, const handle& by) noexcept;
 
   // A region may be added once, and must be removed before it ends: then nobody works on it.
   void add(paged_region& region);
@@ -53,6 +56,7 @@ class evictor {
   void run() noexcept;
   bool evict_some() noexcept;
   paged_region* find(paged_region::finds& found, std::size_t looks) noexcept;
+  paged_region* find_window(std::size_t bytes, page_run& found) noexcept;
   static std::span<const page_run> write_back(paged_region& of, std::span<page_run> runs) noexcept;
   void drop(paged_region& of, std::span<const page_run> runs) noexcept;
   std::size_t advise(paged_region& of, std::span<const page_run> runs) const noexcept;

@@ -8,6 +8,7 @@
 
 #include "pager/load_watch.hpp"
 #include "pager/paged_region.hpp"
+#include "pager/spare_windows.hpp"
 #include "uffd/detail/process.hpp"
 #include "uffd/fault_handler.hpp"
 #include "uffd/mapping.hpp"
@@ -27,12 +28,15 @@ struct pager_threads {
 
   const handle& on() const noexcept;
   served_region serve(page_range range, paged_region& by, serve_options options);
+  // Once it serves.
+  void prepare_to_move();
 
   memory_budget budget;
   std::shared_ptr<evictor> evicting;
   bool counts;
   std::size_t buffers;      // counted by the budget
   std::size_t buffer_size;  // bytes
+  std::optional<spare_windows> spare;
   std::optional<fault_handler> own;
   std::optional<sigbus_handler> in_thread;
   fault_handler* shared = nullptr;
@@ -49,7 +53,9 @@ struct mapped_source {
 
   process_mark home = process_mark::here();
   std::shared_ptr<pager_threads> by;
+  spare_windows* spare;  // null where nothing is moved
   mapping memory;
+  page_range pages;  // of it
   paged_region region;
   served_region served;
 };

@@ -16,32 +16,52 @@ namespace uffd {
 namespace detail {
 namespace {
 
-serve_options options_for(write_policy writes) {
+// What has no whole window needs none, and what is written can't be moved in: writes between that
+// and its protection would not be noticed.
+spare_windows* spare_for(pager_threads& by, std::uint64_t bytes, write_policy writes) noexcept {
+  const bool moves = by.spare && writes == write_policy::none && bytes >= by.spare->window_bytes();
+  return moves ? &*by.spare : nullptr;
+}
+
+serve_options options_for(write_policy writes, bool is_moved) {
   serve_options options;
-  if (writes != write_policy::none) options.modes |= register_mode::write_protect;
+  if (writes != write_policy::none || is_moved) options.modes |= register_mode::write_protect;
   return options;
 }
 
-mapping make_memory(std::uint64_t bytes, write_policy writes) {
-  auto memory = mapping::anonymous(static_cast<std::size_t>(bytes));
+mapping make_memory(std::uint64_t bytes, write_policy writes, const spare_windows* spare) {
+  // Windows lie where huge pages do.
+  const auto more = spare != nullptr ? spare->window_bytes() : 0;
+  auto memory = mapping::anonymous(static_cast<std::size_t>(bytes) + more);
   memory.keep_from_children();
   const auto all = memory.bytes();
-  if (writes == write_policy::none && ::mprotect(all.data(), all.size(), PROT_READ) != 0)
+  if (writes == write_policy::none && spare == nullptr &&
+      ::mprotect(all.data(), all.size(), PROT_READ) != 0)
     throw_errno(errno, "pager::map: mprotect");
   // A page that is filled must not bring its neighbours along.
   ::madvise(all.data(), all.size(), MADV_NOHUGEPAGE);
   return memory;
 }
 
+page_range pages_in(const mapping& memory, std::uint64_t bytes, const spare_windows* spare) {
+  const auto unit = spare != nullptr ? spare->window_bytes() : memory.page_size();
+  return {align_up(memory.range().begin(), unit),
+          align_up(static_cast<std::size_t>(bytes), memory.page_size())};
+}
+
+void* pointer_to(page_range range) noexcept { return reinterpret_cast<void*>(range.begin()); }
+
 }  // namespace
 
 mapped_source::mapped_source(std::shared_ptr<pager_threads> threads, any_source source,
                              const map_options& options)
     : by(std::move(threads)),
-      memory(make_memory(source.size(), options.writes)),
-      region(std::move(source), memory.range(), options,
-             {&by->on(), by->evicting.get(), by->buffer_size, by->counts}),
-      served(by->serve(memory.range(), region, options_for(options.writes))) {
+      spare(spare_for(*by, source.size(), options.writes)),
+      memory(make_memory(source.size(), options.writes, spare)),
+      pages(pages_in(memory, source.size(), spare)),
+      region(std::move(source), pages, options,
+             {&by->on(), by->evicting.get(), spare, by->buffer_size, by->counts, !by->in_thread}),
+      served(by->serve(pages, region, options_for(options.writes, spare != nullptr))) {
   by->evicting->add(region);
   by->watch.add(region);
 }
@@ -53,10 +73,9 @@ mapped_source::~mapped_source() {
   static_cast<void>(region.flush());
   by->watch.remove(region);
   by->evicting->remove(region);
-  const auto all = memory.bytes();
-  if (::mprotect(all.data(), all.size(), PROT_NONE) == 0) served.complete();
+  if (::mprotect(pointer_to(pages), pages.size(), PROT_NONE) == 0) served.complete();
   served = {};
-  ::madvise(all.data(), all.size(), MADV_DONTNEED);
+  ::madvise(pointer_to(pages), pages.size(), MADV_DONTNEED);
   region.release_all();
 }
 
@@ -81,7 +100,8 @@ std::optional<detail::page_run> pages_of(const detail::paged_region& region,
 
 paged_memory::paged_memory(std::unique_ptr<detail::mapped_source> mapped) noexcept
     : mapped_(std::move(mapped)),
-      bytes_(mapped_->memory.bytes().first(static_cast<std::size_t>(mapped_->region.size()))) {}
+      bytes_(reinterpret_cast<std::byte*>(mapped_->pages.begin()),
+             static_cast<std::size_t>(mapped_->region.size())) {}
 
 paged_memory::paged_memory(paged_memory&& other) noexcept
     : mapped_(std::move(other.mapped_)), bytes_(std::exchange(other.bytes_, {})) {}

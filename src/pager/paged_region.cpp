@@ -86,6 +86,10 @@ resolution paged_region::serve_missing(fault& raised, std::size_t page,
         if (at.change(seen, seen.with(paging_state::loading)))
           return load(raised, page, raised.is_write());
         continue;
+      case paging_state::loading:
+        readahead_.touch(page);
+        load_ahead(raised);
+        return resolution::retry();
       case paging_state::failed:
         return failure();
       case paging_state::clean:
@@ -104,6 +108,7 @@ resolution paged_region::serve_missing(fault& raised, std::size_t page,
 }
 
 resolution paged_region::serve_write(fault& raised, page_entry& at) noexcept {
+  if (writes_ == write_policy::none) return refuse_writes();
   for (auto seen = at.load();;) {
     switch (seen.state()) {
       case paging_state::clean:
@@ -128,6 +133,15 @@ resolution paged_region::serve_write(fault& raised, page_entry& at) noexcept {
         return resolution::retry();
     }
   }
+}
+
+// Whoever writes what may not be written gets SIGSEGV when he tries again; from then on nothing can
+// be moved here.
+resolution paged_region::refuse_writes() noexcept {
+  moves_.store(false, std::memory_order_relaxed);
+  if (::mprotect(reinterpret_cast<void*>(memory_.begin()), memory_.size(), PROT_READ) != 0)
+    return std::error_code(errno, std::system_category());
+  return resolution::resolved();
 }
 
 // Takes what is absent around a page that was claimed already.
@@ -232,6 +246,13 @@ resolution paged_region::load(fault& raised, std::size_t page, bool for_writing)
     give_back({page + 1, run.end() - page - 1});
     run = {page, 1};
   };
+  if (moves() && is_window(run)) {
+    const auto loaded = load_window(run, page);
+    if (loaded == window_load::done) load_ahead(raised);
+    if (loaded == window_load::done || loaded == window_load::given_up)
+      return resolution::resolved();
+    if (loaded == window_load::unreadable) only_that();
+  }
   if (!budget.reserve(run.count * page_size_)) {
     only_that();
     if (!budget.reserve(page_size_) &&
@@ -251,14 +272,16 @@ resolution paged_region::load(fault& raised, std::size_t page, bool for_writing)
     budget.release(page_size_);
     return fail_or_retry(page, *error);
   }
-  return install(raised, page, run, bytes, for_writing && tracks_writes());
+  const auto answer =
+      install(raised, page, run, bytes, for_writing && writes_ != write_policy::none);
+  if (answer.is_resolved()) load_ahead(raised);
+  return answer;
 }
 
 // `opens` the page that was waited for: it can be written without another fault.
 resolution paged_region::install(fault& raised, std::size_t page, page_run run,
                                  std::span<const std::byte> bytes, bool opens) noexcept {
-  const auto mode =
-      tracks_writes() ? flags<fill_mode>(fill_mode::write_protect) : flags<fill_mode>();
+  const auto mode = fill();
   const auto part = [&](page_run of) {
     return bytes.subspan((of.first - run.first) * page_size_, of.count * page_size_);
   };

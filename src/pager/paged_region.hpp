@@ -30,6 +30,7 @@
 namespace uffd::detail {
 
 class evictor;
+class spare_windows;
 
 class paged_region {
  public:
@@ -37,8 +38,10 @@ class paged_region {
   struct surroundings {
     const handle* on = nullptr;
     evictor* budget = nullptr;
-    std::size_t buffer_size = 0;  // bytes of fault::buffer()
+    spare_windows* spare = nullptr;  // null where nothing is moved
+    std::size_t buffer_size = 0;     // bytes of fault::buffer()
     bool counts = false;
+    bool runs_ahead = false;  // its threads go on once nobody waits for them
   };
 
   // `memory` begins at the first page, and has whole pages.
@@ -68,8 +71,13 @@ class paged_region {
   // well. Looks at `most` pages. False where it came to its end and will begin anew.
   struct finds;
   bool sweep(finds& found, std::size_t most) noexcept;
+  // The same for one whole window of so many bytes, which is to be moved away; counts `looks` down.
+  bool has_windows_of(std::size_t bytes) const noexcept;
+  bool sweep_windows(page_run& found, std::size_t& looks) noexcept;
   // For the evictor: pages that were claimed to leave are gone now, or could not be dropped.
   void has_dropped(page_run claimed, bool is_gone) noexcept;
+  // Moves what was claimed, and counts on. False if it is still here, or was dropped.
+  bool move_away(page_run claimed, page_range to, const handle& by) noexcept;
   // Writes back what was claimed to be written; then it is as `after` says, dirty again if not.
   std::error_code write_back(page_run claimed, paging_state after) noexcept;
   void note_error(std::error_code error) noexcept;
@@ -98,6 +106,7 @@ class paged_region {
   static constexpr std::size_t no_page = SIZE_MAX;
 
   resolution serve_write(fault& raised, page_entry& at) noexcept;
+  resolution refuse_writes() noexcept;
   resolution serve_missing(fault& raised, std::size_t page, table_block& block) noexcept;
   resolution load(fault& raised, std::size_t page, bool for_writing) noexcept;
   resolution install(fault& raised, std::size_t page, page_run run,
@@ -106,7 +115,16 @@ class paged_region {
   resolution fail_or_retry(std::size_t page, std::error_code error) noexcept;
   std::error_code failure() const noexcept;
 
-  bool tracks_writes() const noexcept { return writes_ != write_policy::none; }
+  // Memory that is moved to must be writable, so that what may not be written is protected, too.
+  bool protects() const noexcept {
+    return writes_ != write_policy::none || around_.spare != nullptr;
+  }
+  bool moves() const noexcept {
+    return around_.spare != nullptr && moves_.load(std::memory_order_relaxed);
+  }
+  flags<fill_mode> fill() const noexcept {
+    return protects() ? flags<fill_mode>(fill_mode::write_protect) : flags<fill_mode>();
+  }
   bool is_resident(std::size_t page) const noexcept;
   page_entry& entry(std::size_t page) noexcept;
   template <class Change>
@@ -126,6 +144,17 @@ class paged_region {
   void note_failure(std::error_code error) noexcept;
   std::error_code write(page_run run) noexcept;
 
+  void load_ahead(fault& raised) noexcept;
+  bool is_waited_for() const noexcept;
+  enum class window_load { done, given_up, unreadable, impossible };
+  window_load load_window(page_run claimed, std::size_t wanted) noexcept;
+  window_load read_window(page_run claimed, std::size_t wanted, page_range to) noexcept;
+  bool move_in(page_run claimed, page_range from) noexcept;
+  std::size_t window_pages() const noexcept;
+  bool is_window(page_run run) const noexcept {
+    return run.count == window_pages() && run.first % run.count == 0;
+  }
+
   std::error_code load_here(page_run claimed, std::span<std::byte> buffer) noexcept;
   std::error_code load_next(page_run wanted, std::span<std::byte> buffer,
                             std::size_t& done) noexcept;
@@ -133,6 +162,9 @@ class paged_region {
   std::error_code open(std::size_t page, std::span<std::byte> buffer) noexcept;
 
   void look_at(page_entry& at, std::size_t page, finds& found) noexcept;
+  void look_at_window(table_block& block, std::size_t index, finds& found) noexcept;
+  bool is_whole(table_block& block, std::size_t index) const noexcept;
+  bool claim_window(table_block& block, std::size_t index) noexcept;
   std::error_code flush_block(table_block& block) noexcept;
   void count(std::atomic<std::uint64_t>& counter, std::uint64_t more = 1) const noexcept {
     if (around_.counts) counter.fetch_add(more, std::memory_order_relaxed);
@@ -152,6 +184,7 @@ class paged_region {
   loads_under_way loads_;
   eviction_hand hand_;  // with the evictor's lock held
   std::atomic<std::uint32_t> evictions_{0};
+  std::atomic<bool> moves_{true};
   std::atomic<std::int64_t> write_after_{0};  // monotonic nanoseconds: not before
   std::atomic<bool> writers_wait_{false};     // for pages that are being written back
   std::atomic<int> failed_number_{0};

@@ -22,6 +22,11 @@ void pause() noexcept {
 
 // Installs what was claimed, or gives it back.
 std::error_code paged_region::load_here(page_run claimed, std::span<std::byte> buffer) noexcept {
+  if (moves() && is_window(claimed)) {
+    const auto loaded = load_window(claimed, no_page);
+    if (loaded == window_load::done) return {};
+    if (loaded == window_load::given_up) return std::make_error_code(std::errc::timed_out);
+  }
   auto& budget = *around_.budget;
   const auto size = claimed.count * page_size_;
   if (!budget.reserve(size) && (!budget.make_room(size) || !budget.reserve(size))) {
@@ -33,10 +38,8 @@ std::error_code paged_region::load_here(page_run claimed, std::span<std::byte> b
   if (!answer_of_source) return std::make_error_code(std::errc::timed_out);
   auto error = *answer_of_source;
   if (!error) {
-    const auto mode =
-        tracks_writes() ? flags<fill_mode>(fill_mode::write_protect) : flags<fill_mode>();
     const auto answer =
-        resolve::copy(*around_.on, range_of(claimed).begin(), bytes, mode, page_size_);
+        resolve::copy(*around_.on, range_of(claimed).begin(), bytes, fill(), page_size_);
     if (answer.is_resolved()) {
       become(claimed, paging_state::clean, no_page);
       count(counts_.pages_loaded, claimed.count);

@@ -27,11 +27,11 @@ namespace {
 constexpr std::int64_t pause_after_error = 100'000'000;  // nanoseconds
 
 // What is next to the last run joins it.
-void add(std::span<page_run> runs, std::size_t& count, std::size_t page) noexcept {
-  if (count != 0 && runs[count - 1].end() == page)
-    ++runs[count - 1].count;
+void add(std::span<page_run> runs, std::size_t& count, page_run more) noexcept {
+  if (count != 0 && runs[count - 1].end() == more.first)
+    runs[count - 1].count += more.count;
   else
-    runs[count++] = {page, 1};
+    runs[count++] = more;
 }
 
 void pause() noexcept {
@@ -60,9 +60,15 @@ void paged_region::look_at(page_entry& at, std::size_t page, finds& found) noexc
   if (!at.change(seen, seen.with(claimed))) return;
   ++found.pages;
   if (is_dirty)
-    add(found.dirty, found.dirty_runs, page);
+    add(found.dirty, found.dirty_runs, {page, 1});
   else
-    add(found.clean, found.clean_runs, page);
+    add(found.clean, found.clean_runs, {page, 1});
+}
+
+void paged_region::look_at_window(table_block& block, std::size_t index, finds& found) noexcept {
+  if (!claim_window(block, index)) return;
+  found.pages += window_pages();
+  add(found.clean, found.clean_runs, {block.first_page() + index, window_pages()});
 }
 
 bool paged_region::sweep(finds& found, std::size_t most) noexcept {
@@ -77,6 +83,11 @@ bool paged_region::sweep(finds& found, std::size_t most) noexcept {
     auto& block = table_.nth(hand_.at() / per_block);
     if (!block.is_known() || block.resident().load(std::memory_order_relaxed) == 0) {
       hand_.move_to(hand_.at() - index + per_block);
+      continue;
+    }
+    if (moves() && index % window_pages() == 0 && is_whole(block, index)) {
+      look_at_window(block, index, found);
+      hand_.move_to(hand_.at() + window_pages());
       continue;
     }
     hand_.move_to(hand_.at() + 1);

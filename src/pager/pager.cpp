@@ -23,6 +23,7 @@ namespace {
 constexpr std::size_t most_buffer_bytes = std::size_t{2} << 20;
 constexpr std::size_t most_threads = 8;
 constexpr std::size_t least_pages = 16;  // beside the buffers
+constexpr std::size_t least_pages_to_move = 16;
 
 std::size_t allowed_cpus() noexcept {
   cpu_set_t allowed;
@@ -44,7 +45,7 @@ std::size_t buffer_size_for(const memory_budget& budget, std::size_t buffers) no
 
 open_options opened_by(const pager_options& options) {
   auto open = options.open;
-  open.optional |= feature::poison;
+  open.optional |= feature::poison | feature::move | feature::pagefault_flag_wp;
   return open;
 }
 
@@ -79,6 +80,17 @@ const handle& pager_threads::on() const noexcept {
   return in_thread ? in_thread->on() : (own ? *own : *shared).on();
 }
 
+// Smaller windows are not worth it. Events would have to be heard between the parts of a move.
+void pager_threads::prepare_to_move() {
+  constexpr flags<feature> events =
+      feature::event_fork | feature::event_remap | feature::event_remove | feature::event_unmap;
+  const auto has = on().features();
+  const bool can =
+      has.has(feature::move) && has.has(feature::pagefault_flag_wp) && (has & events).bits() == 0;
+  if (can && buffer_size >= least_pages_to_move * page_size())
+    spare.emplace(on(), buffers, buffer_size);
+}
+
 served_region pager_threads::serve(page_range range, paged_region& by, serve_options options) {
   options.tag = reinterpret_cast<std::uintptr_t>(&by);
   if (in_thread) return in_thread->serve(range, options);
@@ -97,6 +109,7 @@ pager::pager(const pager_options& options)
   how.buffer_size = threads_->buffer_size;
   how.open = detail::opened_by(options);
   threads_->own.emplace(&detail::serve_nothing, how);
+  threads_->prepare_to_move();
 }
 
 pager::pager(async_signal_safe_t declared, const pager_options& options)
@@ -106,6 +119,7 @@ pager::pager(async_signal_safe_t declared, const pager_options& options)
   how.buffers = threads_->buffers;
   how.open = detail::opened_by(options);
   threads_->in_thread.emplace(declared, detail::serve_by_tag(), how);
+  threads_->prepare_to_move();
 }
 
 pager::pager(fault_handler& by, const pager_options& options)

@@ -59,8 +59,7 @@ std::uint32_t turns_until_all_are_told(stuck_pages& pages,
   const int space = 0;
   std::array<bool, Count> told{};
   for (std::uint32_t turn = 1; turn <= 8 * stuck_pages::patience; ++turn) {
-    for (std::size_t i = 0; i < Count; ++i)
-      told[i] = pages.unchanged(&space, all[i]) || told[i];
+    for (std::size_t i = 0; i < Count; ++i) told[i] = pages.unchanged(&space, all[i]) || told[i];
     if (std::find(told.begin(), told.end(), false) == told.end()) return turn;
   }
   return 0;

@@ -26,7 +26,7 @@ TEST_F(readahead_of_single_pages, reads_one_at_random) {
 
 TEST_F(readahead_of_single_pages, reads_ever_more_of_what_follows) {
   std::size_t page = 10;
-  for (const std::size_t count : {1U, 16U, 32U, 64U, 128U, 256U, 512U, 512U}) {
+  for (const std::size_t count : {1U, 16U, 32U, 64U, 128U, 256U, 5U, 512U, 512U}) {
     const auto run = at(page);
     EXPECT_EQ(run.first, page);
     EXPECT_EQ(run.count, count);
@@ -49,9 +49,42 @@ TEST_F(readahead_of_single_pages, ends_with_the_mapping) {
 
 TEST_F(readahead_of_single_pages, does_as_it_is_told) {
   windows_.expect(access_pattern::sequential);
-  EXPECT_EQ(at(77).count, 512U);
+  EXPECT_EQ(at(77).end(), 512U);
   windows_.expect(access_pattern::random);
-  EXPECT_EQ(at(77 + 512).count, 1U);
+  EXPECT_EQ(at(512).count, 1U);
+}
+
+TEST_F(readahead_of_single_pages, goes_four_windows_ahead_of_who_reads_in_order) {
+  EXPECT_EQ(windows_.ahead(pages).count, 0U);
+  windows_.expect(access_pattern::sequential);
+  ASSERT_EQ(at(0).count, 512U);
+  for (std::size_t window = 1; window <= 3; ++window) {
+    const auto run = windows_.ahead(pages);
+    EXPECT_EQ(run.first, window * 512);
+    EXPECT_EQ(run.count, 512U);
+  }
+  EXPECT_EQ(windows_.ahead(pages).count, 0U);
+  windows_.touch(512);
+  EXPECT_EQ(windows_.ahead(pages).first, 4 * 512U);
+  EXPECT_EQ(windows_.ahead(pages).count, 0U);
+}
+
+TEST_F(readahead_of_single_pages, goes_ahead_to_the_end_and_not_at_random) {
+  windows_.expect(access_pattern::sequential);
+  ASSERT_EQ(windows_.window(0, 600).count, 512U);
+  EXPECT_EQ(windows_.ahead(600).count, 88U);
+  EXPECT_EQ(windows_.ahead(600).count, 0U);
+  windows_.expect(access_pattern::random);
+  ASSERT_EQ(at(0).count, 1U);
+  EXPECT_EQ(windows_.ahead(pages).count, 0U);
+}
+
+TEST_F(readahead_of_single_pages, lets_who_comes_first_read_what_is_due) {
+  windows_.expect(access_pattern::sequential);
+  ASSERT_EQ(at(0).count, 512U);
+  ASSERT_EQ(windows_.ahead(pages).first, 512U);
+  EXPECT_EQ(at(512).count, 512U) << "nobody has begun to";
+  EXPECT_EQ(windows_.ahead(pages).first, 1024U);
 }
 
 TEST(readahead, keeps_to_its_unit) {

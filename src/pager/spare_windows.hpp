@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT
+// Memory that the pages of whole windows pass through: out of a place that is given up, filled
+// anew, and on to where they are wanted. Nothing is allocated, cleared or copied a second time.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <utility>
+#include <vector>
+
+#include "uffd/handle.hpp"
+#include "uffd/mapping.hpp"
+#include "uffd/page_range.hpp"
+#include "uffd/region.hpp"
+
+namespace uffd::detail {
+
+class spare_windows {
+  struct place {
+    page_range memory;
+    std::atomic<bool> is_taken{false};
+  };
+
+ public:
+  // Of a handle that can move pages and has no events. `count` windows of `bytes` bytes, a power of
+  // two. Throws std::system_error.
+  spare_windows(const handle& on, std::size_t count, std::size_t bytes);
+
+  // A window until its end, which drops what is left in it. Pages must be moved into it before it
+  // is touched.
+  class loan {
+   public:
+    loan(loan&& other) noexcept
+        : of_(std::exchange(other.of_, nullptr)), is_empty_(other.is_empty_) {}
+    loan& operator=(loan&&) = delete;
+    ~loan();
+
+    explicit operator bool() const noexcept { return of_ != nullptr; }
+    page_range memory() const noexcept { return of_->memory; }
+    // What was in it has been moved on.
+    void is_empty() noexcept { is_empty_ = true; }
+
+   private:
+    friend class spare_windows;
+    explicit loan(place* of) noexcept : of_(of) {}
+
+    place* of_;
+    bool is_empty_ = false;
+  };
+
+  // Nothing if all are lent. Async-signal-safe.
+  loan borrow() noexcept;
+
+  std::size_t window_bytes() const noexcept { return bytes_; }
+
+ private:
+  const std::size_t bytes_;
+  mapping memory_;
+  std::vector<place> places_;
+  region registered_;
+};
+
+}  // namespace uffd::detail
