@@ -38,8 +38,10 @@ mapping make_memory(std::uint64_t bytes, write_policy writes, const spare_window
   if (writes == write_policy::none && spare == nullptr &&
       ::mprotect(all.data(), all.size(), PROT_READ) != 0)
     throw_errno(errno, "pager::map: mprotect");
-  // A page that is filled must not bring its neighbours along.
-  ::madvise(all.data(), all.size(), MADV_NOHUGEPAGE);
+  // A page that is filled must not bring its neighbours along. But where huge pages are moved to,
+  // no page table must be in their way: a fault makes one that it does not expect a huge page for.
+  const bool is_huge = spare != nullptr && spare->are_huge_pages();
+  ::madvise(all.data(), all.size(), is_huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
   return memory;
 }
 

@@ -12,6 +12,7 @@
 #include "pager/evictor.hpp"
 #include "pager/paged_region.hpp"
 #include "pager/spare_windows.hpp"
+#include "uffd/pager/memory_budget.hpp"
 #include "uffd/resolve.hpp"
 
 namespace uffd::detail {
@@ -30,15 +31,20 @@ bool paged_region::has_windows_of(std::size_t bytes) const noexcept {
   return moves() && around_.spare->window_bytes() == bytes;
 }
 
-// Takes the pages of a window that leaves: only once the budget is nearly used up, for as long as
-// there is room copying to new pages is faster than clearing them. What was not loaded is still
-// claimed, and does not count.
+// Takes the pages of a window that leaves; a huge page as long as there is room for one, which will
+// be taken over so in turn. What was not loaded is still claimed, and does not count.
 paged_region::window_load paged_region::load_window(page_run claimed, std::size_t wanted) noexcept {
   auto& budget = *around_.budget;
   const auto size = claimed.count * page_size_;
-  if (budget.room() > size) return window_load::impossible;
-  auto spare = around_.spare->borrow();
-  if (!spare || !budget.take_window(spare.memory(), *around_.on)) return window_load::impossible;
+  spare_windows::loan spare;
+  if (budget.room() > size) {
+    // What is never taken over is copied to small pages faster than a huge one is cleared.
+    if (budget.limit() != memory_budget::unlimited) spare = around_.spare->borrow_huge();
+    if (!spare || !budget.reserve(size)) return window_load::impossible;
+  } else {
+    spare = around_.spare->borrow_target();
+    if (!spare || !budget.take_window(spare.memory(), *around_.on)) return window_load::impossible;
+  }
   const auto read = read_window(claimed, wanted, spare.memory());
   if (read != window_load::done) return read;
   if (!move_in(claimed, spare.memory())) {
@@ -174,21 +180,28 @@ bool paged_region::is_waited_for() const noexcept {
   return ::poll(&messages, 1, 0) != 0;
 }
 
-// Who reads in order finds what follows, while the thread that served him goes on.
+bool paged_region::may_go_ahead() const noexcept {
+  const auto least = least_budget_ahead * readahead_.most() * page_size_;
+  return around_.threads != 0 && around_.budget->limit() >= least;
+}
+
+// Who reads in order finds what follows, while the thread that served him goes on; one thread of
+// them all is left to serve what others wait for.
 void paged_region::load_ahead(fault& raised) noexcept {
-  if (!around_.runs_ahead ||
-      around_.budget->limit() < least_budget_ahead * readahead_.most() * page_size_)
-    return;
-  for (int windows = 0; windows < most_ahead && !is_waited_for(); ++windows) {
+  if (!may_go_ahead()) return;
+  const bool is_last = ahead_.fetch_add(1, std::memory_order_relaxed) + 1 >= around_.threads;
+  for (int windows = 0; windows < most_ahead; ++windows) {
+    if (is_last && is_waited_for()) break;
     const auto window = readahead_.ahead(table_.pages());
-    if (window.count == 0) return;
+    if (window.count == 0) break;
     auto* const block = table_.at(window.first);
     if (block == nullptr || !(*block)[window.first % page_table::pages_per_block].change(
                                 paging_state::absent, paging_state::loading))
       continue;
     const auto claimed = claim(window, window.first);
-    if (load_here(claimed, raised.buffer(claimed.count * page_size_))) return;
+    if (load_here(claimed, raised.buffer(claimed.count * page_size_))) break;
   }
+  ahead_.fetch_sub(1, std::memory_order_relaxed);
 }
 
 }  // namespace uffd::detail

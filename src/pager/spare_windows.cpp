@@ -3,8 +3,17 @@
 
 #include <sys/mman.h>
 
+#include <fstream>
+
 namespace uffd::detail {
 namespace {
+
+// Of anonymous memory; 0 where the kernel has none.
+std::size_t huge_page_size() {
+  std::size_t bytes = 0;
+  std::ifstream("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size") >> bytes;
+  return bytes;
+}
 
 // So large that `count` aligned windows find their place.
 mapping make_memory(std::size_t count, std::size_t bytes) {
@@ -14,6 +23,8 @@ mapping make_memory(std::size_t count, std::size_t bytes) {
   return memory;
 }
 
+void* pointer_to(page_range range) noexcept { return reinterpret_cast<void*>(range.begin()); }
+
 page_range windows_in(const mapping& memory, std::size_t count, std::size_t bytes) noexcept {
   return {align_up(memory.range().begin(), bytes), count * bytes};
 }
@@ -22,21 +33,24 @@ page_range windows_in(const mapping& memory, std::size_t count, std::size_t byte
 
 spare_windows::spare_windows(const handle& on, std::size_t count, std::size_t bytes)
     : bytes_(bytes),
-      memory_(make_memory(count, bytes)),
-      places_(count),
+      memory_(make_memory(2 * count, bytes)),
+      targets_(count),
+      huge_(bytes == huge_page_size() ? count : 0),
       registered_(on, windows_in(memory_, count, bytes)) {
-  for (std::size_t i = 0; i < count; ++i)
-    places_[i].memory = {registered_.info().range.begin() + i * bytes, bytes};
+  auto next = registered_.info().range.begin();
+  for (auto* kind : {&targets_, &huge_})
+    for (auto& each : *kind) each.memory = {std::exchange(next, next + bytes), bytes};
+  if (!huge_.empty()) ::madvise(pointer_to(huge_.front().memory), count * bytes, MADV_HUGEPAGE);
   // Nobody waits for these pages.
   registered_.complete();
 }
 
-spare_windows::loan spare_windows::borrow() noexcept {
-  for (auto& each : places_)
+spare_windows::loan spare_windows::borrow(std::vector<place>& places) noexcept {
+  for (auto& each : places)
     if (!each.is_taken.load(std::memory_order_relaxed) &&
         !each.is_taken.exchange(true, std::memory_order_acquire))
       return loan(&each);
-  return loan(nullptr);
+  return {};
 }
 
 spare_windows::loan::~loan() {

@@ -22,17 +22,21 @@ class spare_windows {
   };
 
  public:
-  // Of a handle that can move pages and has no events. `count` windows of `bytes` bytes, a power of
-  // two. Throws std::system_error.
+  // Of a handle that can move pages and has no events. `count` windows of each kind, of `bytes`
+  // bytes, a power of two. Throws std::system_error.
   spare_windows(const handle& on, std::size_t count, std::size_t bytes);
 
-  // A window until its end, which drops what is left in it. Pages must be moved into it before it
-  // is touched.
+  // A window until its end, which drops what is left in it.
   class loan {
    public:
+    loan() noexcept = default;
     loan(loan&& other) noexcept
         : of_(std::exchange(other.of_, nullptr)), is_empty_(other.is_empty_) {}
-    loan& operator=(loan&&) = delete;
+    loan& operator=(loan&& other) noexcept {
+      std::swap(of_, other.of_);
+      std::swap(is_empty_, other.is_empty_);
+      return *this;
+    }
     ~loan();
 
     explicit operator bool() const noexcept { return of_ != nullptr; }
@@ -44,19 +48,26 @@ class spare_windows {
     friend class spare_windows;
     explicit loan(place* of) noexcept : of_(of) {}
 
-    place* of_;
+    place* of_ = nullptr;
     bool is_empty_ = false;
   };
 
-  // Nothing if all are lent. Async-signal-safe.
-  loan borrow() noexcept;
+  // Memory that pages must be moved into before it is touched. Nothing if all of it is lent.
+  // Async-signal-safe.
+  loan borrow_target() noexcept { return borrow(targets_); }
+  // Memory that becomes one huge page when it is written to. Nothing if windows have another size.
+  loan borrow_huge() noexcept { return borrow(huge_); }
 
   std::size_t window_bytes() const noexcept { return bytes_; }
+  bool are_huge_pages() const noexcept { return !huge_.empty(); }
 
  private:
+  static loan borrow(std::vector<place>& places) noexcept;
+
   const std::size_t bytes_;
   mapping memory_;
-  std::vector<place> places_;
+  std::vector<place> targets_;
+  std::vector<place> huge_;
   region registered_;
 };
 

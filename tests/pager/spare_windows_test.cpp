@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <fstream>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -35,15 +36,15 @@ TEST(spare_windows, are_lent_once_each) {
   const auto on = handle::open({.optional = feature::move});
   if (!can_move(on)) GTEST_SKIP() << "kernel lacks UFFD_FEATURE_MOVE";
   detail::spare_windows spare(on, 2, 16 * page);
-  std::optional one(spare.borrow());
-  const auto other = spare.borrow();
+  std::optional one(spare.borrow_target());
+  const auto other = spare.borrow_target();
   ASSERT_TRUE(*one && other);
-  EXPECT_FALSE(spare.borrow());
+  EXPECT_FALSE(spare.borrow_target());
   EXPECT_EQ(one->memory().size(), 16 * page);
   EXPECT_TRUE(one->memory().is_aligned(16 * page));
   EXPECT_NE(one->memory().begin(), other.memory().begin());
   one.reset();
-  EXPECT_TRUE(spare.borrow());
+  EXPECT_TRUE(spare.borrow_target());
 }
 
 TEST(spare_windows, hold_what_is_moved_into_them_and_drop_what_is_left) {
@@ -53,7 +54,7 @@ TEST(spare_windows, hold_what_is_moved_into_them_and_drop_what_is_left) {
   auto memory = mapping::anonymous(16 * page);
   for (int round = 0; round < 2; ++round) {
     std::ranges::fill(memory.bytes(), std::byte{7});
-    const auto loan = spare.borrow();
+    const auto loan = spare.borrow_target();
     ASSERT_TRUE(on.move(loan.memory().begin(), memory.range())) << "nothing was left there";
     EXPECT_EQ(test::look(loan.memory().begin()), test::shows(7));
   }
@@ -61,6 +62,21 @@ TEST(spare_windows, hold_what_is_moved_into_them_and_drop_what_is_left) {
 
 constexpr std::size_t budget_bytes = std::size_t{16} << 20;
 constexpr std::size_t source_bytes = 2 * budget_bytes;
+
+TEST(spare_windows, may_be_huge_pages) {
+  const auto on = handle::open({.optional = feature::move});
+  if (!can_move(on)) GTEST_SKIP() << "kernel lacks UFFD_FEATURE_MOVE";
+  std::size_t huge = 0;
+  std::ifstream("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size") >> huge;
+  if (huge == 0) GTEST_SKIP() << "kernel has no transparent huge pages";
+  detail::spare_windows spare(on, 1, huge);
+  const auto loan = spare.borrow_huge();
+  ASSERT_TRUE(loan);
+  EXPECT_TRUE(loan.memory().is_aligned(huge));
+  test::write_byte(loan.memory().begin(), 7);
+  detail::spare_windows small(on, 1, huge / 2);
+  EXPECT_FALSE(small.borrow_huge());
+}
 
 // Looks at what the memory holds that it is to fill: other bytes of the source than it has put
 // there itself are those of pages that have left.
