@@ -237,6 +237,7 @@ struct settings {
 // Ends the program if a round hangs.
 void run(test::memory_kind kind, const settings& chosen, std::chrono::milliseconds lasting) {
   uffd::chaos::progress where;
+  where.program = "lock_and_count";
   where.seed = *chosen.seed;
   where.memory = test::name_of(kind).data();
   where.server.store("fault_handler");

@@ -17,6 +17,7 @@ namespace uffd::chaos {
 
 // Written by the lane's thread, read by the watching one.
 struct progress {
+  const char* program = "chaos";
   std::uint64_t seed = 0;
   std::size_t lane = 0;
   const char* memory = "";
@@ -61,7 +62,7 @@ struct progress {
 }
 
 inline void say_where(const progress& lane) {
-  say("chaos: lane %zu (%s, %s): life %llu, step %llu, %s\n", lane.lane, lane.memory,
+  say("%s: lane %zu (%s, %s): life %llu, step %llu, %s\n", lane.program, lane.lane, lane.memory,
       lane.server.load(), static_cast<unsigned long long>(lane.life.load()),
       static_cast<unsigned long long>(lane.step.load()), lane.operation.load());
 }
@@ -75,6 +76,10 @@ inline void say_deeds(const progress& lane) {
   }
 }
 inline void say_how_to_replay(const progress& lane) {
+  const std::string_view program = lane.program;
+  if (program != "chaos")
+    return say("%s: replay: %s --seed %llu\n", lane.program, lane.program,
+               static_cast<unsigned long long>(lane.seed));
   say("chaos: replay: chaos --seed %llu --lane %zu; with the other lanes: --seed %llu\n",
       static_cast<unsigned long long>(lane.seed), lane.lane,
       static_cast<unsigned long long>(lane.seed));
