@@ -124,12 +124,15 @@ int run_all(std::deque<lane>& lanes, const settings& chosen) {
 void report(const std::deque<lane>& lanes) {
   std::uint64_t lives = 0;
   std::uint64_t operations = 0;
+  std::uint64_t forgotten = 0;
   for (const auto& each : lanes) {
     lives += each.lived;
     operations += each.where.operations.load();
+    forgotten += each.where.forgotten.load();
     fmt::print("chaos: lane {} ({}): {} lives, {} operations\n", each.options.number,
                each.where.memory, each.lived, each.where.operations.load());
   }
+  if (forgotten != 0) fmt::print("chaos: {} huge pages were lost at forks\n", forgotten);
   fmt::print("chaos: clean: {} lives, {} operations\n", lives, operations);
 }
 

@@ -9,8 +9,10 @@
 #include <cstdlib>
 #include <mutex>
 #include <shared_mutex>
+#include <utility>
 
 #include "life.hpp"
+#include "support/page_flags.hpp"
 
 namespace uffd::chaos {
 namespace {
@@ -44,6 +46,7 @@ void life::fork(const operation& what) {
     ::kill(child, SIGKILL);
   }
   judge_child(wait_for(child), kills);
+  lane_.forgotten.fetch_add(std::exchange(report_->forgotten, 0));
 }
 
 void life::judge_child(int status, bool was_killed) {
@@ -55,12 +58,20 @@ void life::judge_child(int status, bool was_killed) {
   end_wrong(lane_);
 }
 
+// A page that was there, and is not in the child: see test::inherited(). Or the parent has taken
+// the last free page to write, and the child's away.
+bool life::is_forgotten(std::size_t index) const {
+  const auto& at = memory_[index];
+  return plan_.memory == test::memory_kind::huge && plan_.server.follows_forks && at.is_known &&
+         at.is_mapped && !test::is_there(memory_.at(index));
+}
+
 // What it inherits may be in the middle of being written by touchers, which it lacks.
-expectation life::expected_in_child(std::size_t index, bool is_dropped) const {
+expectation life::expected_in_child(std::size_t index, bool is_dropped, bool forgotten) const {
   const auto& at = memory_[index];
   expectation page;
   page.whose = at.whose;
-  page.may_be_kept = at.is_known && !is_dropped;
+  page.may_be_kept = at.is_known && !is_dropped && !forgotten;
   page.kept = at.generation;
   page.may_be_new = !page.may_be_kept || at.may_vanish;
   page.least = is_dropped && plan_.server.hears_events ? pager_.generation() : at.least;
@@ -85,9 +96,11 @@ expectation life::expected_in_child(std::size_t index, bool is_dropped) const {
 }
 
 bool life::check_in_child(std::size_t index, bool is_dropped) {
-  const auto page = expected_in_child(index, is_dropped);
+  const bool forgotten = !is_dropped && is_forgotten(index);
+  if (forgotten) ++report_->forgotten;
+  const auto page = expected_in_child(index, is_dropped, forgotten);
   const auto found = check_page(memory_.at(index), memory_.page_size(), page);
-  if (!found.is_right()) *report_ = {index, found, page};
+  if (!found.is_right()) *report_ = {index, found, page, report_->forgotten};
   return found.is_right();
 }
 

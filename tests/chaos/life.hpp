@@ -94,8 +94,9 @@ class life {
   // forking.cpp
   void fork(const operation& what);
   int live_as_child(const operation& what);
+  bool is_forgotten(std::size_t index) const;
   bool check_in_child(std::size_t index, bool is_dropped);
-  expectation expected_in_child(std::size_t index, bool is_dropped) const;
+  expectation expected_in_child(std::size_t index, bool is_dropped, bool forgotten) const;
   void judge_child(int status, bool was_killed);
 
   record* find(std::uint64_t tag);
@@ -131,6 +132,7 @@ class life {
     std::size_t place;
     finding found;
     expectation page;
+    std::uint64_t forgotten;
   };
   report* report_ = nullptr;
 };

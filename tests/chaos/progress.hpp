@@ -29,6 +29,7 @@ struct progress {
   std::atomic<bool> is_over{false};
   std::atomic<std::uint64_t> operations{0};
   std::atomic<std::uint64_t> faults{0};
+  std::atomic<std::uint64_t> forgotten{0};  // pages that forks lost
 
   // What was done last, for who looks into a failure.
   struct deed {

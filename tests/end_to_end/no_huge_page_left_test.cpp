@@ -14,6 +14,7 @@
 #include "support/few_huge_pages.hpp"
 #include "support/forked.hpp"
 #include "support/memory.hpp"
+#include "support/page_flags.hpp"
 #include "support/refusal.hpp"
 #include "support/requires.hpp"
 #include "support/serving.hpp"
@@ -98,6 +99,7 @@ TEST(no_huge_page_left_to_copy, is_sigbus_in_the_thread_that_serves_itself) {
   const auto region = handler.serve(memory.range(), served_in(modes));
   EXPECT_EQ(test::look(memory.at(0)), test::shows(1));
   test::forked child([] { ::pause(); });
+  UFFDPP_REQUIRE(test::inherited(memory.at(0), child.pid()));
   ASSERT_TRUE(handler.on().write_protect(memory.range()));
   EXPECT_EQ(test::try_write(memory.at(0), 2), test::takes_sigbus);
   child.kill();
