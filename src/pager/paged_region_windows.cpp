@@ -192,7 +192,7 @@ void paged_region::load_ahead(fault& raised) noexcept {
   const bool is_last = ahead_.fetch_add(1, std::memory_order_relaxed) + 1 >= around_.threads;
   for (int windows = 0; windows < most_ahead; ++windows) {
     if (is_last && is_waited_for()) break;
-    const auto window = readahead_.ahead(table_.pages());
+    const auto window = recorder_.window_ahead(readahead_);
     if (window.count == 0) break;
     auto* const block = table_.at(window.first);
     if (block == nullptr || !(*block)[window.first % page_table::pages_per_block].change(

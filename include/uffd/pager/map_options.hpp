@@ -10,15 +10,16 @@ namespace uffd {
 
 /// What becomes of writes to paged memory.
 enum class write_policy {
-  none,        ///< the memory can't be written: SIGSEGV
+  none,        ///< the memory can't be written: SIGSEGV; under a budget, where whole windows are
+               ///< moved to their place, a write may go through in the instant after that
   keep,        ///< they stay in memory until it is unmapped, and never reach the source
   write_back,  ///< they reach the source: when pages are evicted, with flush(), and at the end
 };
 
 /// How memory is expected to be used.
 enum class access_pattern {
-  automatic,   ///< pages that are touched in ascending order, in four places at most, are read
-               ///< ahead, others singly
+  automatic,   ///< what follows pages that are touched in ascending order, in four places at most,
+               ///< is read ahead, other pages singly
   sequential,  ///< as much as possible is read at once
   random,      ///< only what was touched is read
 };
