@@ -42,13 +42,10 @@ class page_recorder {
     return run;
   }
 
-  // The same of what is read before it is missed.
-  page_run window_ahead(readahead& ahead) noexcept {
-    const bool records = bits_.load(std::memory_order_relaxed) != nullptr;
-    if (records && ahead.expected() != access_pattern::sequential) return {};
-    const auto run = ahead.ahead(pages_);
-    note(run);
-    return run;
+  // What is read before it is missed: nothing.
+  page_run window_ahead(readahead& ahead) const noexcept {
+    if (bits_.load(std::memory_order_relaxed) != nullptr) return {};
+    return ahead.ahead(pages_);
   }
 
   // False if it records already. Throws std::system_error.
