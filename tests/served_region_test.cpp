@@ -3,6 +3,7 @@
 #include "uffd/served_region.hpp"
 
 #include <gtest/gtest.h>
+#include <pthread.h>
 
 #include <atomic>
 #include <optional>
@@ -18,6 +19,7 @@
 #include "support/sight.hpp"
 #include "support/toucher.hpp"
 #include "uffd/fault_handler.hpp"
+#include "uffd/sigbus_handler.hpp"
 
 namespace uffd {
 namespace {
@@ -54,6 +56,27 @@ TEST_F(a_served_region, leaves_missing_pages_inaccessible_at_its_end_and_the_oth
   region_ = {};
   EXPECT_EQ(test::look(memory_.at(0)), test::closed_page());
   EXPECT_EQ(test::look(memory_.at(1)), test::still_shows(2));
+}
+
+// Cancelled in a destructor, a thread would end the process.
+TEST_F(a_served_region, ends_in_a_thread_that_is_cancelled) {
+  sigbus_handler in_thread(async_signal_safe, test::fill_by_offset());
+  region_ = handler_.serve(memory_.page(0, 2));
+  auto other = in_thread.serve(memory_.page(2, 2));
+  std::atomic<bool> went_on{false};
+  test::background ending([&] {
+    int before = 0;
+    ::pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+    ::pthread_cancel(::pthread_self());
+    ::pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &before);
+    region_ = {};
+    other = {};
+    ::pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+    went_on = true;
+  });
+  EXPECT_TRUE(ending.finishes());
+  EXPECT_TRUE(went_on);
+  EXPECT_EQ(test::look(memory_.at(1)), test::closed_page());
 }
 
 TEST_F(a_served_region, leaves_zeroes_at_its_end_if_asked_to) {

@@ -2,17 +2,13 @@
 // Finds the pages of this process that are not there, by PAGEMAP_SCAN (Linux 6.7).
 #pragma once
 
-#include <fcntl.h>
-
 #include <array>
-#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 
 #include "uffd/detail/syscall.hpp"
 #include "uffd/detail/uapi.hpp"
 #include "uffd/page_range.hpp"
-#include "uffd/unique_fd.hpp"
 
 namespace uffd::detail {
 
@@ -21,8 +17,8 @@ namespace uffd::detail {
 // `each` must not change which pages are there beyond the run it was given.
 template <class Each>
 int for_each_hole(page_range range, Each&& each) noexcept {
-  const unique_fd pagemap(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
-  if (!pagemap) return errno;
+  const file_to_read pagemap("/proc/self/pagemap");
+  if (pagemap.error() != 0) return pagemap.error();
   std::array<uapi::page_region, 64> found{};
   uapi::pagemap_scan scan{};
   scan.size = sizeof scan;

@@ -70,22 +70,42 @@ inline void call_sleep(std::int64_t nanoseconds) noexcept {
   ::syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &pause, nullptr);
 }
 
-// Reads `size` bytes at `position` of a file. No cancellation point as open(), pread() and close()
-// are: signal handlers look at pages by it.
+// A file that is open while this lives. Neither beginning nor end is a cancellation point, as open()
+// and close() are: signal handlers and ends of ranges look at pages by it.
+class file_to_read {
+ public:
+  explicit file_to_read(const char* path) noexcept
+      : number_(::syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC)),
+        error_(number_ < 0 ? errno : 0) {}
+  file_to_read(const file_to_read&) = delete;
+  file_to_read& operator=(const file_to_read&) = delete;
+  ~file_to_read() {
+    if (number_ >= 0) ::syscall(SYS_close, number_);
+  }
+
+  int get() const noexcept { return static_cast<int>(number_); }
+  // Why it isn't open; 0 if it is.
+  int error() const noexcept { return error_; }
+
+ private:
+  const long number_;
+  const int error_;
+};
+
+// Reads `size` bytes at `position` of a file.
 inline ssize_t call_read_file(const char* path, std::int64_t position, void* buffer,
                               std::size_t size) noexcept {
-  const long file = ::syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
-  if (file < 0) return -errno;
-  const long result = ::syscall(SYS_pread64, file, buffer, size, position);
-  const ssize_t count = result < 0 ? -errno : result;
-  ::syscall(SYS_close, file);
-  return count;
+  const file_to_read file(path);
+  if (file.error() != 0) return -file.error();
+  const long result = ::syscall(SYS_pread64, file.get(), buffer, size, position);
+  return result < 0 ? -errno : result;
 }
 
-// An eventfd's or timerfd's counter is all that is written or read by these two.
+// An eventfd's or timerfd's counter is all that is written or read by these two. No cancellation
+// points: ends of ranges nudge workers.
 inline void signal_eventfd(int descriptor) noexcept {
   const std::uint64_t one = 1;
-  while (::write(descriptor, &one, sizeof one) < 0 && errno == EINTR) {
+  while (::syscall(SYS_write, descriptor, &one, sizeof one) < 0 && errno == EINTR) {
   }
 }
 
