@@ -43,7 +43,6 @@ class worker {
   // Serves once what is there, without waiting.
   void dispatch_once() noexcept;
   // How long to wait at most before the next turn, in nanoseconds; negative: without end.
-  void wait_for_forks() noexcept;
   std::int64_t wait_limit() const noexcept;
   // Readable when the engine has something to see besides messages.
   int nudge_descriptor() const noexcept { return nudge_.get(); }
@@ -70,6 +69,7 @@ class worker {
   readiness look_now() noexcept;
   static void never_block(int descriptor) noexcept;
   void turn(readiness ready) noexcept;
+  void wait_for_forks() noexcept;
   void do_chores(bool children_ready) noexcept;
   void sweep() noexcept;
   void read(address_space& space) noexcept;
