@@ -385,16 +385,16 @@ TEST_P(replay_of, reads_several_parts_at_once) {
 }
 
 TEST_P(replay_of, goes_on_while_the_memory_is_used) {
-  const test::counted_source source(4096 * page);
+  const test::counted_source source(1024 * page);
   const test::any_pager pager(GetParam());
   const auto memory = pager->map(std::ref(source));
   {
-    test::background replaying([&] { EXPECT_FALSE(memory.replay(set_of({{0, 4096}}, 4096))); });
-    test::background other([&] { EXPECT_FALSE(memory.replay(set_of({{0, 4096}}, 4096))); });
-    for (std::size_t number = 4095; number < 4096; number -= 5) look_at_pages(memory, {number});
+    test::background replaying([&] { EXPECT_FALSE(memory.replay(set_of({{0, 1024}}, 1024))); });
+    test::background other([&] { EXPECT_FALSE(memory.replay(set_of({{0, 1024}}, 1024))); });
+    for (std::size_t number = 1023; number < 1024; number -= 5) look_at_pages(memory, {number});
   }
   EXPECT_EQ(test::first_wrong(memory.bytes()), std::nullopt);
-  EXPECT_EQ(memory.statistics().pages_loaded, 4096U);
+  EXPECT_EQ(memory.statistics().pages_loaded, 1024U);
 }
 
 }  // namespace
