@@ -70,8 +70,8 @@ inline void call_sleep(std::int64_t nanoseconds) noexcept {
   ::syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &pause, nullptr);
 }
 
-// A file that is open while this lives. Neither beginning nor end is a cancellation point, as open()
-// and close() are: signal handlers and ends of ranges look at pages by it.
+// A file that is open while this lives. Neither beginning nor end is a cancellation point, as
+// open() and close() are: signal handlers and ends of ranges look at pages by it.
 class file_to_read {
  public:
   explicit file_to_read(const char* path) noexcept
