@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <span>
 #include <string>
@@ -19,7 +20,9 @@
 #include "support/background.hpp"
 #include "support/page_sources.hpp"
 #include "support/paging.hpp"
+#include "support/scratch_file.hpp"
 #include "support/sight.hpp"
+#include "uffd/pager/file_source.hpp"
 
 namespace uffd {
 namespace {
@@ -75,6 +78,131 @@ TEST_P(failing_source_of, has_all_the_time_again_once_a_page_was_had) {
   fails = 1;
   EXPECT_TRUE(shows(1));
   EXPECT_EQ(fails, 0);
+}
+
+// Gives half of what it is asked for, and says nothing.
+struct short_source {
+  std::uint64_t size() const noexcept { return 4 * page; }
+  read_result read(std::uint64_t offset, std::span<std::byte> to) const noexcept {
+    for (auto& each : to) each = test::source_byte(offset++);
+    return {to.size() / 2, {}};
+  }
+};
+
+// What touching a page, prefetch() and pin() give of one that can't be had.
+void expect_failure(const paged_memory& memory, std::size_t number, std::error_code error) {
+  const auto part = memory.bytes().subspan(number * page, page);
+  EXPECT_EQ(memory.prefetch(part), error);
+  try {
+    static_cast<void>(memory.pin(part));
+    ADD_FAILURE() << "pinned";
+  } catch (const std::system_error& thrown) {
+    EXPECT_EQ(thrown.code(), error);
+  }
+  EXPECT_EQ(test::look_at(memory, number * page), test::takes_sigbus);
+  EXPECT_EQ(memory.prefetch(part), error) << "after it was touched, too";
+}
+
+TEST_P(failing_source_of, that_gives_too_little_is_never_shown) {
+  const test::any_pager pager(GetParam());
+  const auto memory = pager->map(short_source());
+  const auto other = pager->map(test::counted_source(page));
+  expect_failure(memory, 1, make_error_code(source_error::incomplete));
+  EXPECT_EQ(test::look_at(other, 0), test::shows_source(0));
+}
+
+// What came before it changed is there still; nothing of another time is shown beside it.
+TEST_P(failing_source_of, that_changes_underneath_is_shown_no_more) {
+  const test::scratch_file file(std::string(8 * page, 'a'));
+  const test::any_pager pager(GetParam());
+  const auto memory = pager->map(file_source(file.path()));
+  const auto other = pager->map(test::counted_source(page));
+  ASSERT_EQ(test::look_at(memory, 0), test::shows('a'));
+  file.write(std::string(8 * page, 'b'));
+  // Times may be as coarse as a tick.
+  std::filesystem::last_write_time(
+      file.path(), std::filesystem::file_time_type::clock::now() + std::chrono::hours(1));
+  expect_failure(memory, 3, make_error_code(source_error::changed));
+  EXPECT_EQ(test::look_at(memory, 1), test::shows('a'));
+  EXPECT_EQ(test::look_at(other, 0), test::shows_source(0));
+}
+
+class failing_write_of : public test::every_pager {
+ protected:
+  static constexpr std::size_t pages = 512;
+
+  static paged_memory map(const test::any_pager& by, test::kept_source& source) {
+    map_options options;
+    options.writes = write_policy::write_back;
+    options.expected = access_pattern::random;
+    return by->map(std::ref(source), options);
+  }
+  // An eighth fits.
+  test::any_pager make_pager() const {
+    pager_options how;
+    how.budget = memory_budget(pages / 8 * page);
+    how.threads = 2;
+    return test::any_pager(GetParam(), how);
+  }
+  static test::sight write_to(const paged_memory& memory, std::size_t number, int value) {
+    return test::try_write(test::address_of(memory.bytes()[number * page]), value);
+  }
+  // Everything but page 0, until it is so.
+  template <class Condition>
+  static void read_until(const paged_memory& memory, const Condition& condition) {
+    for (std::size_t number = 1; !condition(); number = number % (pages - 1) + 1)
+      ASSERT_EQ(test::look_at(memory, number * page), test::shows_source(number * page));
+  }
+};
+UFFDPP_FOR_EVERY_PAGER(failing_write_of);
+
+TEST_P(failing_write_of, is_tried_again_in_the_background) {
+  test::kept_source source(pages * page);
+  std::atomic<int> fails{3};
+  source.writing_fails = [&]() -> std::error_code {
+    if (fails <= 0) return {};
+    --fails;
+    return std::make_error_code(std::errc::no_space_on_device);
+  };
+  const auto pager = make_pager();
+  const auto memory = map(pager, source);
+  ASSERT_EQ(write_to(memory, 0, 7), test::shows(7));
+  ASSERT_NO_FATAL_FAILURE(read_until(memory, [&] { return source.writes() != 0; }));
+  EXPECT_EQ(source.at(0), std::byte{7});
+  EXPECT_EQ(test::look_at(memory, 0), test::shows(7));
+  EXPECT_EQ(memory.flush(), std::errc::no_space_on_device) << "told once";
+  EXPECT_FALSE(memory.flush());
+}
+
+// A source that hangs while it is written keeps the evicting thread; the others find room.
+TEST_P(failing_write_of, that_hangs_stops_nobody_else) {
+  test::kept_source source(pages * page);
+  test::signal begins;
+  test::signal goes_on;
+  std::atomic<bool> has_begun{false};
+  source.writing_fails = [&]() -> std::error_code {
+    if (has_begun.exchange(true)) return {};
+    begins.set();
+    EXPECT_TRUE(goes_on.comes());
+    return {};
+  };
+  const auto pager = make_pager();
+  const auto memory = map(pager, source);
+  test::kept_source other_source(pages * page);
+  const auto other = map(pager, other_source);
+  ASSERT_EQ(write_to(memory, 0, 7), test::shows(7));
+  ASSERT_NO_FATAL_FAILURE(
+      read_until(memory, [&] { return begins.comes(std::chrono::milliseconds(0)); }));
+  EXPECT_EQ(test::look_at(memory, 0), test::shows(7)) << "who only reads it does not wait";
+  for (const auto* each : {&memory, &other})
+    for (std::size_t number = 1; number < pages; ++number)
+      ASSERT_EQ(test::look_at(*each, number * page), test::shows_source(number * page));
+  EXPECT_EQ(write_to(other, 5, 8), test::shows(8));
+  EXPECT_FALSE(other.flush());
+  EXPECT_EQ(other_source.at(5 * page), std::byte{8});
+  goes_on.set();
+  EXPECT_FALSE(memory.flush());
+  EXPECT_EQ(source.at(0), std::byte{7});
 }
 
 }  // namespace
