@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "detail/monotonic.hpp"
 #include "uffd/error.hpp"
 
 namespace uffd::detail {
@@ -66,11 +67,18 @@ std::chrono::milliseconds load_watch::pause() noexcept {
 void load_watch::run() noexcept {
   while (!is_over_) {
     pollfd ready{changes_.get(), POLLIN, 0};
-    ::poll(&ready, 1, static_cast<int>(pause().count()));
+    const auto wait = pause();
+    const auto begun = monotonic_nanoseconds();
+    ::poll(&ready, 1, static_cast<int>(wait.count()));
+    // In a process that was stopped nobody is to blame for what took so long.
+    const auto late = wait.count() < 0
+                          ? std::chrono::nanoseconds(0)
+                          : std::chrono::nanoseconds(monotonic_nanoseconds() - begun) - wait;
     std::uint64_t taken = 0;
     if (::read(changes_.get(), &taken, sizeof taken) < 0 && errno == EBADF) return;
     const std::lock_guard lock(mutex_);
-    for (auto* region : regions_) region->give_up_overdue();
+    for (auto* region : regions_)
+      region->give_up_overdue(std::max(late, std::chrono::nanoseconds(0)));
   }
 }
 

@@ -214,8 +214,8 @@ std::optional<std::error_code> paged_region::read_watched(
   return error;
 }
 
-void paged_region::give_up_overdue() noexcept {
-  const auto limit = std::chrono::nanoseconds(std::max(deadline_, shortest_deadline)).count();
+void paged_region::give_up_overdue(std::chrono::nanoseconds longer) noexcept {
+  const auto limit = (std::max(deadline_, shortest_deadline) + longer).count();
   loads_.end_overdue(monotonic_nanoseconds() - limit, [this](const loads_under_way::load& what) {
     around_.budget->release(what.run.count * page_size_);
     if (what.wanted == no_page) return give_back(what.run);

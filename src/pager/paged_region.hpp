@@ -62,8 +62,9 @@ class paged_region {
   void advise(access_pattern expected) noexcept { readahead_.expect(expected); }
   page_recorder& recorder() noexcept { return recorder_; }
 
-  // Gives up what the source did not give until the deadline: who waits for it gets SIGBUS.
-  void give_up_overdue() noexcept;
+  // Gives up what the source did not give until the deadline, and so much `longer`: who waits for
+  // it gets SIGBUS.
+  void give_up_overdue(std::chrono::nanoseconds longer) noexcept;
   std::chrono::milliseconds deadline() const noexcept { return deadline_; }
 
   // For the evictor, with its lock held: claims clean pages that may leave, from where it stopped

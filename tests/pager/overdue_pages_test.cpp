@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <thread>
 
 #include "support/awaited.hpp"
 
@@ -36,6 +37,14 @@ TEST(overdue_pages, are_forgotten_with_their_neighbours) {
   EXPECT_FALSE(pages.is_overdue(4));
   EXPECT_TRUE(pages.is_overdue(2));
   EXPECT_TRUE(pages.is_overdue(5));
+}
+
+TEST(overdue_pages, are_not_those_that_nobody_tried_meanwhile) {
+  overdue_pages pages(100ms);
+  EXPECT_FALSE(pages.is_overdue(0));
+  std::this_thread::sleep_for(500ms);
+  EXPECT_FALSE(pages.is_overdue(0));
+  EXPECT_TRUE(test::eventually([&] { return pages.is_overdue(0); }));
 }
 
 TEST(overdue_pages, are_all_at_once_without_patience) {
