@@ -5,16 +5,14 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <fstream>
 #include <functional>
-#include <map>
-#include <mutex>
 #include <optional>
-#include <set>
 #include <span>
 #include <thread>
 #include <vector>
@@ -78,32 +76,42 @@ TEST(spare_windows, may_be_huge_pages) {
   EXPECT_FALSE(small.borrow_huge());
 }
 
-// Looks at what the memory holds that it is to fill: other bytes of the source than it has put
-// there itself are those of pages that have left.
+// Looks at what the memory holds that it is to fill: the begin of a page of the source which it has
+// not put there itself is one that has left. Called in signal handlers, too.
 class looking_source {
  public:
   std::uint64_t size() const noexcept { return source_bytes; }
   read_result read(std::uint64_t offset, std::span<std::byte> to) const noexcept {
-    const std::lock_guard lock(mutex_);
     std::uint64_t found = 0;
     std::memcpy(&found, to.data(), sizeof found);
-    auto& before = words_[to.data()];
-    if (found != before && words_of_pages_.contains(found)) ++taken_over_;
-    before = test::source_word(offset);
-    words_of_pages_.insert(before);
+    const auto before = last_read_to(to.data()).exchange(test::source_word(offset));
+    if (found != before && is_begin_of_a_page(found)) taken_over_.fetch_add(1);
     for (auto& each : to) each = test::source_byte(offset++);
     return {to.size(), {}};
   }
-  int taken_over() const {
-    const std::lock_guard lock(mutex_);
-    return taken_over_;
-  }
+  int taken_over() const { return taken_over_; }
 
  private:
-  mutable std::mutex mutex_;
-  mutable std::map<const std::byte*, std::uint64_t> words_;
-  mutable std::set<std::uint64_t> words_of_pages_;
-  mutable int taken_over_ = 0;
+  struct place {
+    std::atomic<const std::byte*> at{nullptr};
+    std::atomic<std::uint64_t> word{0};
+  };
+
+  std::atomic<std::uint64_t>& last_read_to(const std::byte* at) const noexcept {
+    for (auto& each : places_) {
+      const std::byte* nobody = nullptr;
+      if (each.at.compare_exchange_strong(nobody, at) || nobody == at) return each.word;
+    }
+    return places_.back().word;
+  }
+  static bool is_begin_of_a_page(std::uint64_t word) noexcept {
+    for (std::uint64_t offset = 0; offset < source_bytes; offset += page)
+      if (word == test::source_word(offset)) return true;
+    return false;
+  }
+
+  mutable std::array<place, 64> places_;
+  mutable std::atomic<int> taken_over_{0};
 };
 
 class moved_windows : public test::every_pager {
