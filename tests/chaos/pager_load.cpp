@@ -134,6 +134,7 @@ int say_wrong(const settings& chosen, const std::string& what) {
 int run_all(const settings& chosen, uffd::chaos::paged_tally& tally) {
   constexpr unsigned rounds = 5;
   std::optional<uffd::chaos::baseline> before;
+  std::thread([] {}).join();  // ThreadSanitizer starts one of its own with the first
   const auto threads = test::running_threads();
   for (unsigned round = 0; round < rounds; ++round) {
     {
