@@ -75,7 +75,8 @@ struct sigbus_handler_options {
 /// again, without end), call serve() or end what serve() returned. Memory of other handlers it may
 /// touch, but not under ThreadSanitizer, which blocks signals in signal handlers. It runs on the
 /// alternate signal stack, where the thread has one (sigaltstack): make that large enough, also for
-/// faults inside faults.
+/// faults inside faults. Other signals may interrupt it, but their handlers must return to
+/// it: where one leaves it by siglongjmp(3), the end of its range waits for ever.
 /// - resolved: the access is tried again. A callback that says so without having resolved the fault
 ///   is called again, without end.
 /// - retry: other threads run first, then the access is tried again.
