@@ -148,13 +148,14 @@ void paged_worker::pin_to_read() {
   where_.doing("reads what it pinned");
   check_presence(pages);
   if (chosen_.one_in(2)) read_some();
-  // By the kernel, which serves no fault in every kind of pager.
+  // By the kernel, which serves no fault in every kind of pager. All numbers as wide as it reads
+  // them: half of an int on the stack is whatever was there, and flags must be 0.
   std::array<std::byte, 64> copied{};
   const iovec here{copied.data(), copied.size()};
   for (auto page = pages.first; page < pages.first + pages.count; ++page) {
     const iovec there{reinterpret_cast<void*>(address(page, 0)),
                       std::min(copied.size(), bytes_of({page, 1}).size())};
-    if (::syscall(SYS_process_vm_readv, ::getpid(), &here, 1, &there, 1, 0) !=
+    if (::syscall(SYS_process_vm_readv, ::getpid(), &here, 1L, &there, 1L, 0L) !=
         static_cast<long>(there.iov_len))
       wrong("the kernel can't read a pinned page", page, 0, static_cast<unsigned>(errno), 0);
     check_page(page, 2);
@@ -171,7 +172,7 @@ void paged_worker::increment_by_system_call(std::size_t page) {
   const iovec from{&value, sizeof value};
   const iovec to{reinterpret_cast<void*>(address(page, number_)), sizeof value};
   all_.model->begin_increment(page, number_);
-  if (::syscall(SYS_process_vm_writev, ::getpid(), &from, 1, &to, 1, 0) != sizeof value)
+  if (::syscall(SYS_process_vm_writev, ::getpid(), &from, 1L, &to, 1L, 0L) != sizeof value)
     wrong("the kernel can't write a pinned page", page, number_, static_cast<unsigned>(errno), 0);
   all_.model->end_increment(page, number_);
   all_.tally->increments.fetch_add(1, std::memory_order_relaxed);
