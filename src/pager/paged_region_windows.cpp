@@ -166,6 +166,8 @@ bool paged_region::move_away(page_run claimed, page_range to, const handle& by) 
     has_dropped(claimed, is_gone);
     return false;
   }
+  // The same of what has become empty here.
+  ::madvise(reinterpret_cast<void*>(from.begin()), from.size(), MADV_DONTNEED);
   for_each(claimed, [](table_block& block, std::size_t page, std::size_t end) {
     block.resident().fetch_sub(static_cast<std::uint32_t>(end - page), std::memory_order_relaxed);
   });

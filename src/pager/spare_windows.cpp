@@ -56,7 +56,8 @@ spare_windows::loan spare_windows::borrow(std::vector<place>& places) noexcept {
 spare_windows::loan::~loan() {
   if (of_ == nullptr) return;
   const auto memory = of_->memory;
-  if (!is_empty_) ::madvise(reinterpret_cast<void*>(memory.begin()), memory.size(), MADV_DONTNEED);
+  // What is empty may have a page table yet, which a huge page can't be moved over.
+  ::madvise(reinterpret_cast<void*>(memory.begin()), memory.size(), MADV_DONTNEED);
   of_->is_taken.store(false, std::memory_order_release);
 }
 
