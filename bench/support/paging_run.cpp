@@ -14,12 +14,15 @@
 #include <utility>
 #include <vector>
 
+#include "support/free_memory.hpp"
 #include "support/page_accesses.hpp"
 #include "support/resident.hpp"
 #include "support/samples.hpp"
 
 namespace uffd::bench {
 namespace {
+
+constexpr std::size_t not_the_pages = std::size_t{64} << 20;  // buffers, tables
 
 nanoseconds now(clockid_t clock) noexcept {
   timespec time{};
@@ -92,6 +95,7 @@ paging_measurement run_workload(const paging_workload& work, const numbered_file
   const bool is_summed = work.plan.writable || work.reads_all;
   const file_sums before = is_summed ? file.sums() : file_sums();
   file.settle();
+  bring_free_memory((work.plan.budget != 0 ? work.plan.budget : work.file_bytes) + not_the_pages);
   auto paged = make(file, work.plan);
   std::optional<resident_watch> watch;
   if (what == watching::resident_bytes && paged->memory() != nullptr)
