@@ -62,7 +62,8 @@ mapped_source::mapped_source(std::shared_ptr<pager_threads> threads, any_source 
       memory(make_memory(source.size(), options.writes, spare)),
       pages(pages_in(memory, source.size(), spare)),
       region(std::move(source), pages, options,
-             {&by->on(), by->evicting.get(), spare, by->buffer_size, by->counts, !by->in_thread}),
+             {&by->on(), by->evicting.get(), spare, by->buffer_size, by->counts,
+              by->threads_that_may_go_on()}),
       served(by->serve(pages, region, options_for(options.writes, spare != nullptr))) {
   by->evicting->add(region);
   by->watch.add(region);

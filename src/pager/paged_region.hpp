@@ -41,7 +41,7 @@ class paged_region {
     spare_windows* spare = nullptr;  // null where nothing is moved
     std::size_t buffer_size = 0;     // bytes of fault::buffer()
     bool counts = false;
-    bool runs_ahead = false;  // its threads may go on where nobody waits for them
+    std::size_t threads = 0;  // that serve faults and may go on afterwards
   };
 
   // `memory` begins at the first page, and has whole pages.
@@ -187,6 +187,7 @@ class paged_region {
   eviction_hand hand_;  // with the evictor's lock held
   std::atomic<std::uint32_t> evictions_{0};
   std::atomic<bool> moves_{true};
+  std::atomic<std::size_t> ahead_{0};         // threads that load what nobody waits for
   std::atomic<std::int64_t> write_after_{0};  // monotonic nanoseconds: not before
   std::atomic<bool> writers_wait_{false};     // for pages that are being written back
   std::atomic<int> failed_number_{0};

@@ -184,22 +184,26 @@ bool paged_region::is_waited_for() const noexcept {
 
 bool paged_region::may_go_ahead() const noexcept {
   const auto least = least_budget_ahead * readahead_.most() * page_size_;
-  return around_.runs_ahead && around_.budget->limit() >= least;
+  return around_.threads != 0 && around_.budget->limit() >= least;
 }
 
-// Who reads in order finds what follows, while the thread that served him goes on.
+// Who reads in order finds what follows, while the thread that served him goes on; one thread of
+// them all is left to serve what others wait for.
 void paged_region::load_ahead(fault& raised) noexcept {
   if (!may_go_ahead()) return;
-  for (int windows = 0; windows < most_ahead && !is_waited_for(); ++windows) {
+  const bool is_last = ahead_.fetch_add(1, std::memory_order_relaxed) + 1 >= around_.threads;
+  for (int windows = 0; windows < most_ahead; ++windows) {
+    if (is_last && is_waited_for()) break;
     const auto window = recorder_.window_ahead(readahead_);
-    if (window.count == 0) return;
+    if (window.count == 0) break;
     auto* const block = table_.at(window.first);
     if (block == nullptr || !(*block)[window.first % page_table::pages_per_block].change(
                                 paging_state::absent, paging_state::loading))
       continue;
     const auto claimed = claim(window, window.first);
-    if (load_here(claimed, raised.buffer(claimed.count * page_size_))) return;
+    if (load_here(claimed, raised.buffer(claimed.count * page_size_))) break;
   }
+  ahead_.fetch_sub(1, std::memory_order_relaxed);
 }
 
 }  // namespace uffd::detail

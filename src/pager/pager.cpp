@@ -80,6 +80,11 @@ const handle& pager_threads::on() const noexcept {
   return in_thread ? in_thread->on() : (own ? *own : *shared).on();
 }
 
+std::size_t pager_threads::threads_that_may_go_on() const noexcept {
+  if (in_thread) return 0;
+  return own ? buffers : 1;
+}
+
 // Smaller windows are not worth it. Events would have to be heard between the parts of a move.
 void pager_threads::prepare_to_move() {
   constexpr flags<feature> events =
