@@ -23,9 +23,10 @@ map_options mapped_for(const paging_plan& plan, told about) {
 
 class library_file final : public paged_file {
  public:
-  library_file(const pager& by, const numbered_file& file, const paging_plan& plan, told about)
+  library_file(const pager& by, const numbered_file& file, const paging_plan& plan, told about,
+               file_access access = file_access::read_immutable)
       : memory_(by.map(file_source(file.open(plan.writable, plan.direct),
-                                   plan.writable ? file_access::read_write : file_access::read),
+                                   plan.writable ? file_access::read_write : access),
                        mapped_for(plan, about))),
         base_(const_cast<std::byte*>(memory_.bytes().data())) {}
 
@@ -51,6 +52,12 @@ std::unique_ptr<paged_file> page_in_thread(const numbered_file& file, const pagi
                                            told about) {
   return std::make_unique<library_file>(pager(async_signal_safe, options_for(plan)), file, plan,
                                         about);
+}
+
+std::unique_ptr<paged_file> page_in_thread_checked(const numbered_file& file,
+                                                   const paging_plan& plan, told about) {
+  return std::make_unique<library_file>(pager(async_signal_safe, options_for(plan)), file, plan,
+                                        about, file_access::read);
 }
 
 }  // namespace uffd::bench

@@ -15,5 +15,8 @@ std::unique_ptr<paged_file> page_by_threads(const numbered_file& file, const pag
                                             told about);
 std::unique_ptr<paged_file> page_in_thread(const numbered_file& file, const paging_plan& plan,
                                            told about);
+// The same where each read asks whether the file was changed, as no other candidate does.
+std::unique_ptr<paged_file> page_in_thread_checked(const numbered_file& file,
+                                                   const paging_plan& plan, told about);
 
 }  // namespace uffd::bench

@@ -40,6 +40,10 @@ std::string_view baseline_of(const paging_workload& work) {
 std::vector<named_pager> pagers_for(const paging_workload& work, told about) {
   auto all = by_library(about);
   for (auto& each : by_hand()) all.push_back(std::move(each));
+  if (!work.plan.sequential && work.plan.budget == 0 && work.threads == 1)
+    all.push_back({std::string(names::checked), [about](const file& of, const plan& how) {
+                     return page_in_thread_checked(of, how, about);
+                   }});
   const auto baseline = std::find_if(all.begin(), all.end(), [&](const named_pager& each) {
     return each.name == baseline_of(work);
   });

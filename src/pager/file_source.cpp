@@ -17,7 +17,7 @@ namespace {
 std::error_code code_of(int number) noexcept { return {number, std::system_category()}; }
 
 unique_fd open_file(const std::filesystem::path& path, file_access access) {
-  const int how = access == file_access::read ? O_RDONLY : O_RDWR;
+  const int how = access == file_access::read_write ? O_RDWR : O_RDONLY;
   // A pipe without a writer would be waited for.
   unique_fd file(::open(path.c_str(), how | O_CLOEXEC | O_NONBLOCK));
   if (!file) detail::throw_errno(errno, "file_source: " + path.string());
@@ -28,7 +28,7 @@ bool allows(int file, file_access access) {
   const int how = ::fcntl(file, F_GETFL);
   if (how == -1) return false;
   const int mode = how & O_ACCMODE;
-  return mode == O_RDWR || (mode == O_RDONLY && access == file_access::read);
+  return mode == O_RDWR || (mode == O_RDONLY && access != file_access::read_write);
 }
 
 std::uint64_t size_of(int file, const struct stat& status) {

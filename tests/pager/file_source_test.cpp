@@ -60,6 +60,18 @@ TEST(file_source, that_somebody_wrote_has_changed) {
   EXPECT_EQ(result.error, source_error::changed);
 }
 
+TEST(file_source, that_is_immutable_is_not_asked_whether_it_has_changed) {
+  const test::scratch_file file("abcdef");
+  file_source source(file.path(), file_access::read_immutable);
+  std::filesystem::last_write_time(
+      file.path(), std::filesystem::file_time_type::clock::now() + std::chrono::hours(1));
+  std::array<std::byte, 4> to{};
+  EXPECT_FALSE(source.read(2, to).error);
+  EXPECT_EQ(text(to), "cdef");
+  EXPECT_FALSE(source.is_writable());
+  EXPECT_EQ(source.write(0, to), std::errc::read_only_file_system);
+}
+
 TEST(file_source, that_was_removed_is_read_on) {
   std::optional<test::scratch_file> file("abcdef");
   const int descriptor = ::open(file->path().c_str(), O_RDONLY | O_CLOEXEC);

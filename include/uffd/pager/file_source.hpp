@@ -20,8 +20,11 @@ namespace uffd {
 
 /// What a file_source may do with its file.
 enum class file_access {
-  /// Read it. Somebody else's change is told by the next read.
+  /// Read it. Somebody else's change is told by the next read, which asks for the file's times: a
+  /// system call more.
   read,
+  /// Read it. Nobody changes it meanwhile; if somebody does, what is shown is of either time.
+  read_immutable,
   /// Read it and write it in place.
   read_write,
 };
@@ -40,7 +43,7 @@ class UFFDPP_EXPORT file_source {
   std::uint64_t size() const noexcept { return size_; }
   /// The errno of pread(2); source_error::incomplete where the file has become shorter,
   /// source_error::changed where it was written since (seen by its times, as fine as its file
-  /// system keeps them; not asked of one that this may write itself).
+  /// system keeps them; only with file_access::read).
   read_result read(std::uint64_t offset, std::span<std::byte> to) const noexcept;
   /// The errno of pwrite(2), EROFS without file_access::read_write, EFBIG beyond size(): then
   /// nothing is written.
