@@ -2,16 +2,15 @@
 #include "uffd/handoff.hpp"
 
 #include <sys/socket.h>
-#include <sys/uio.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstring>
 #include <utility>
 #include <vector>
 
 #include "detail/connection.hpp"
+#include "detail/descriptor_passing.hpp"
 #include "detail/handoff_message.hpp"
 #include "uffd/error.hpp"
 
@@ -43,95 +42,7 @@ std::vector<std::byte> message_of(const connection& to, const handle& on,
       {0, static_cast<std::uint32_t>(children), on.serves_kernel_faults(), on.features()}, regions);
 }
 
-struct alignas(cmsghdr) descriptor_space {
-  std::array<std::byte, CMSG_SPACE(sizeof(int))> bytes{};
-};
-
-void attach(msghdr& message, descriptor_space& space, int descriptor) {
-  message.msg_control = space.bytes.data();
-  message.msg_controllen = space.bytes.size();
-  cmsghdr* const header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof descriptor);
-  std::memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
-}
-
-void send_message(const connection& to, std::span<std::byte> bytes, int descriptor) {
-  descriptor_space space;
-  for (bool is_first = true; !bytes.empty(); is_first = false) {
-    iovec part{bytes.data(), bytes.size()};
-    msghdr message{};
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    if (is_first) attach(message, space, descriptor);
-    bytes = bytes.subspan(to.send(message));
-  }
-}
-
 // --- receiving ---
-
-constexpr int scm_pidfd = 4;  // SCM_PIDFD, Linux 6.5: a descriptor where SO_PASSPIDFD is set
-
-// Keeps the first descriptor that comes with a message; closes the others.
-class descriptors {
- public:
-  void take(msghdr& message) {
-    is_cut_off_ = is_cut_off_ || (message.msg_flags & MSG_CTRUNC) != 0;
-    for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
-         header = CMSG_NXTHDR(&message, header)) {
-      if (header->cmsg_level != SOL_SOCKET) continue;
-      if (header->cmsg_type != SCM_RIGHTS && header->cmsg_type != scm_pidfd) continue;
-      const auto size = header->cmsg_len - CMSG_LEN(0);
-      for (std::size_t at = 0; at + sizeof(int) <= size; at += sizeof(int)) {
-        int number = -1;
-        std::memcpy(&number, CMSG_DATA(header) + at, sizeof number);
-        unique_fd descriptor(number);
-        if (header->cmsg_type == SCM_RIGHTS && count_++ == 0) first_ = std::move(descriptor);
-      }
-    }
-  }
-  std::size_t count() const noexcept { return count_; }
-
-  unique_fd the_only_one(const connection& from) {
-    if (is_cut_off_ && count_ == 0) from.fail(EMFILE, "no room for a descriptor (RLIMIT_NOFILE)");
-    if (is_cut_off_ || count_ > 1) from.fail(EBADMSG, "more than one descriptor came");
-    if (count_ == 0) from.fail(EBADMSG, "no descriptor came");
-    return std::move(first_);
-  }
-
- private:
-  unique_fd first_;
-  std::size_t count_ = 0;
-  bool is_cut_off_ = false;
-};
-
-struct some_bytes {
-  std::size_t count = 0;
-  bool is_cut_off = false;
-};
-
-some_bytes receive_some(const connection& from, std::span<std::byte> into, descriptors& with) {
-  alignas(cmsghdr) std::array<std::byte, 512> control{};
-  iovec part{into.data(), into.size()};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
-  const auto count = from.receive(message);
-  with.take(message);
-  if (count == 0 && with.count() == 0) from.fail(ECONNRESET, "the peer closed the connection");
-  return {count, (message.msg_flags & MSG_TRUNC) != 0};
-}
-
-void receive_all(const connection& from, std::span<std::byte> into, descriptors& with) {
-  while (!into.empty()) {
-    const auto some = receive_some(from, into, with);
-    if (some.count == 0) from.fail(ECONNRESET, "the peer closed amid the message");
-    into = into.subspan(some.count);
-  }
-}
 
 detail::handoff_header header_of(const connection& from, std::span<const std::byte> bytes,
                                  const options& limits) {
@@ -147,17 +58,17 @@ detail::handoff_header header_of(const connection& from, std::span<const std::by
 struct message {
   detail::handoff_header header;
   std::vector<region_info> regions;
-  descriptors with;
+  detail::received_descriptors with;
 };
 
 // Exactly its bytes; memory only for as many regions as may come.
 message receive_from_stream(const connection& from, const options& limits) {
   message received;
   std::array<std::byte, detail::handoff_header_size> first{};
-  receive_all(from, first, received.with);
+  detail::receive_all(from, first, received.with);
   received.header = header_of(from, first, limits);
   std::vector<std::byte> rest(received.header.regions * detail::handoff_region_size);
-  receive_all(from, rest, received.with);
+  detail::receive_all(from, rest, received.with);
   refuse(from, detail::decode_handoff_regions(rest, received.regions));
   return received;
 }
@@ -168,7 +79,7 @@ message receive_packet(const connection& from, const options& limits) {
   const auto most = detail::handoff_size(std::min(limits.most_regions, most_encoded_regions));
   std::vector<std::byte> packet(
       std::clamp(from.size_of_packet(), detail::handoff_header_size, most));
-  const auto got = receive_some(from, packet, received.with);
+  const auto got = detail::receive_some(from, packet, received.with);
   received.header = header_of(from, std::span(packet).first(got.count), limits);
   if (got.is_cut_off || got.count != detail::handoff_size(received.header.regions))
     from.fail(EBADMSG, "the packet has another size than it says");
@@ -193,13 +104,13 @@ handed_over receive_one(const connection& from, const options& limits, std::uint
 
 void send(int socket, const handle& on, std::span<const region_info> regions,
           const options& limits) {
-  const connection to(socket, "send", limits.time_limit);
+  const connection to(socket, "handoff::send", limits.time_limit);
   auto bytes = message_of(to, on, regions, 0, limits);
-  send_message(to, bytes, on.fd());
+  detail::send_with_descriptor(to, bytes, on.fd());
 }
 
 void send(int socket, const handed_over& served, const options& limits) {
-  const connection to(socket, "send", limits.time_limit);
+  const connection to(socket, "handoff::send", limits.time_limit);
   if (served.children.size() > std::min<std::size_t>(limits.most_children, UINT32_MAX))
     to.fail(EMSGSIZE, "more than options::most_children");
   // All is refused before anything is sent.
@@ -209,13 +120,13 @@ void send(int socket, const handed_over& served, const options& limits) {
     if (!child.children.empty()) to.fail(EINVAL, "a child has children of its own");
     messages.push_back(message_of(to, child.on, child.regions, 0, limits));
   }
-  send_message(to, messages.front(), served.on.fd());
+  detail::send_with_descriptor(to, messages.front(), served.on.fd());
   for (std::size_t i = 0; i < served.children.size(); ++i)
-    send_message(to, messages[i + 1], served.children[i].on.fd());
+    detail::send_with_descriptor(to, messages[i + 1], served.children[i].on.fd());
 }
 
 handed_over receive(int socket, const options& limits) {
-  const connection from(socket, "receive", limits.time_limit);
+  const connection from(socket, "handoff::receive", limits.time_limit);
   std::uint32_t children = 0;
   handed_over all = receive_one(from, limits, children);
   for (std::uint32_t i = 0; i < children; ++i) {

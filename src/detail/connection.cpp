@@ -38,7 +38,7 @@ std::size_t connection::size_of_packet() const {
 }
 
 void connection::fail(int number, const char* why) const {
-  throw_errno(number, std::string("handoff::") + call_ + ": " + why);
+  throw_errno(number, std::string(call_) + ": " + why);
 }
 
 int connection::option(int name) const {
