@@ -49,8 +49,10 @@ set(compiled
   pager/memory_budget
   pager/working_set
   pager/recording
+  pager/page_sharing
   pager/paged_memory
   pager/pager
+  pager/shared_pages
   format  # the only one that includes fmt; no other header includes it
   uffd)
 set(layers ${header_only} ${compiled})

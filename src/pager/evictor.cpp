@@ -212,6 +212,13 @@ void evictor::drop(paged_region& of, std::span<const page_run> runs) noexcept {
 // How many of the pages were dropped: the first so many.
 std::size_t evictor::advise(paged_region& of, std::span<const page_run> runs) const noexcept {
   std::size_t pages = 0;
+  if (of.is_shared()) {
+    for (const auto run : runs) {
+      if (!of.drop(run)) break;
+      pages += run.count;
+    }
+    return pages;
+  }
   std::array<iovec, paged_region::finds::most> vectors{};
   if (runs.size() > 1 && self_ && takes_vectors_.load(std::memory_order_relaxed)) {
     for (std::size_t i = 0; i < runs.size(); ++i) {

@@ -18,24 +18,30 @@ namespace {
 
 // What has no whole window needs none, and what is written can't be moved in: writes between that
 // and its protection would not be noticed.
-spare_windows* spare_for(pager_threads& by, std::uint64_t bytes, write_policy writes) noexcept {
-  const bool moves = by.spare && writes == write_policy::none && bytes >= by.spare->window_bytes();
+spare_windows* spare_for(pager_threads& by, std::uint64_t bytes,
+                         const map_options& options) noexcept {
+  const bool moves = by.spare && options.writes == write_policy::none &&
+                     options.backing == page_backing::anonymous &&
+                     bytes >= by.spare->window_bytes();
   return moves ? &*by.spare : nullptr;
 }
 
-serve_options options_for(write_policy writes, bool is_moved) {
+serve_options options_for(const map_options& how, bool is_moved) {
   serve_options options;
-  if (writes != write_policy::none || is_moved) options.modes |= register_mode::write_protect;
+  if (how.writes != write_policy::none || is_moved) options.modes |= register_mode::write_protect;
+  if (how.backing == page_backing::shared) options.modes |= register_mode::minor;
   return options;
 }
 
-mapping make_memory(std::uint64_t bytes, write_policy writes, const spare_windows* spare) {
+mapping make_memory(std::uint64_t bytes, const map_options& options, const spare_windows* spare) {
   // Windows lie where huge pages do.
   const auto more = spare != nullptr ? spare->window_bytes() : 0;
-  auto memory = mapping::anonymous(static_cast<std::size_t>(bytes) + more);
+  const auto size = static_cast<std::size_t>(bytes) + more;
+  auto memory =
+      options.backing == page_backing::shared ? mapping::shared(size) : mapping::anonymous(size);
   memory.keep_from_children();
   const auto all = memory.bytes();
-  if (writes == write_policy::none && spare == nullptr &&
+  if (options.writes == write_policy::none && spare == nullptr &&
       ::mprotect(all.data(), all.size(), PROT_READ) != 0)
     throw_errno(errno, "pager::map: mprotect");
   // A page that is filled must not bring its neighbours along. But where huge pages are moved to,
@@ -58,13 +64,13 @@ void* pointer_to(page_range range) noexcept { return reinterpret_cast<void*>(ran
 mapped_source::mapped_source(std::shared_ptr<pager_threads> threads, any_source source,
                              const map_options& options)
     : by(std::move(threads)),
-      spare(spare_for(*by, source.size(), options.writes)),
-      memory(make_memory(source.size(), options.writes, spare)),
+      spare(spare_for(*by, source.size(), options)),
+      memory(make_memory(source.size(), options, spare)),
       pages(pages_in(memory, source.size(), spare)),
       region(std::move(source), pages, options,
-             {&by->on(), by->evicting.get(), spare, by->buffer_size, by->counts,
+             {&by->on(), by->evicting.get(), spare, memory.file(), by->buffer_size, by->counts,
               by->threads_that_may_go_on()}),
-      served(by->serve(pages, region, options_for(options.writes, spare != nullptr))) {
+      served(by->serve(pages, region, options_for(options, spare != nullptr))) {
   by->evicting->add(region);
   by->watch.add(region);
 }

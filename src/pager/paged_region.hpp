@@ -39,6 +39,7 @@ class paged_region {
     const handle* on = nullptr;
     evictor* budget = nullptr;
     spare_windows* spare = nullptr;  // null where nothing is moved
+    int file = -1;                   // of shared memory, as large as that
     std::size_t buffer_size = 0;     // bytes of fault::buffer()
     bool counts = false;
     std::size_t threads = 0;  // that serve faults and may go on afterwards
@@ -89,11 +90,18 @@ class paged_region {
     return {memory_.begin() + run.first * page_size_, run.count * page_size_};
   }
   std::size_t page_size() const noexcept { return page_size_; }
+  std::size_t pages() const noexcept { return table_.pages(); }
   std::uint64_t size() const noexcept { return source_.size(); }
   const any_source& source() const noexcept { return source_; }
   page_range memory() const noexcept { return memory_; }
   write_policy writes() const noexcept { return writes_; }
   paged_memory_statistics statistics() const noexcept;
+
+  // Other views of the same pages may be served, too, each from its begin.
+  bool is_shared() const noexcept { return around_.file >= 0; }
+  std::size_t buffer_size() const noexcept { return most_at_once_ * page_size_; }
+  // For the evictor: pages of shared memory that were claimed to leave, for everybody.
+  bool drop(page_run claimed) const noexcept;
 
   // Around what the evictor does without its lock.
   void begin_eviction() noexcept { evictions_.fetch_add(1); }
@@ -113,6 +121,12 @@ class paged_region {
   resolution install(fault& raised, std::size_t page, page_run run,
                      std::span<const std::byte> bytes, bool opens) noexcept;
   resolution refuse(std::size_t page, page_run run, resolution answer) noexcept;
+  resolution install_shared(fault& raised, std::size_t page, page_run run,
+                            std::span<const std::byte> bytes) noexcept;
+  resolution show(fault& raised, std::size_t page, table_block& block) noexcept;
+  std::error_code keep(page_run run, std::span<const std::byte> bytes) const noexcept;
+  std::error_code put(page_run claimed, std::span<const std::byte> bytes) const noexcept;
+  std::error_code show_pinned(page_run pinned) const noexcept;
   resolution fail_or_retry(std::size_t page, std::error_code error) noexcept;
   std::error_code failure() const noexcept;
 
@@ -131,6 +145,9 @@ class paged_region {
   template <class Change>
   void for_each(page_run run, Change&& change) noexcept;
   page_run claim(page_run window, std::size_t page) noexcept;
+  page_run claim_around(const fault& raised, std::size_t page) noexcept;
+  void shrink_to(std::size_t page, page_run& claimed) noexcept;
+  bool reserve(page_run& claimed, std::size_t page) noexcept;
   void give_back(page_run claimed) noexcept {
     set(claimed, paging_state::loading, paging_state::absent);
   }

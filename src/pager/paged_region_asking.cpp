@@ -20,6 +20,16 @@ void pause() noexcept {
 
 }  // namespace
 
+// To where nobody waits for it.
+std::error_code paged_region::put(page_run claimed,
+                                  std::span<const std::byte> bytes) const noexcept {
+  if (is_shared()) return keep(claimed, bytes);
+  const auto answer =
+      resolve::copy(*around_.on, range_of(claimed).begin(), bytes, fill(), page_size_);
+  if (answer.is_resolved() || answer.error()) return answer.error();
+  return std::make_error_code(std::errc::resource_unavailable_try_again);
+}
+
 // Installs what was claimed, or gives it back.
 std::error_code paged_region::load_here(page_run claimed, std::span<std::byte> buffer) noexcept {
   if (moves() && is_window(claimed)) {
@@ -38,15 +48,12 @@ std::error_code paged_region::load_here(page_run claimed, std::span<std::byte> b
   if (!answer_of_source) return std::make_error_code(std::errc::timed_out);
   auto error = *answer_of_source;
   if (!error) {
-    const auto answer =
-        resolve::copy(*around_.on, range_of(claimed).begin(), bytes, fill(), page_size_);
-    if (answer.is_resolved()) {
+    error = put(claimed, bytes);
+    if (!error) {
       become(claimed, paging_state::clean, no_page);
       count(counts_.pages_loaded, claimed.count);
       return {};
     }
-    error = answer.error() ? answer.error()
-                           : std::make_error_code(std::errc::resource_unavailable_try_again);
   }
   budget.release(size);
   give_back(claimed);
@@ -125,6 +132,7 @@ std::error_code paged_region::pin(page_run wanted, pin_access access) {
       entry(page).update([](page_word seen) { return seen.with_pin(true); });
   }
   auto error = load_all(wanted, buffer);
+  if (!error && is_shared()) error = show_pinned(wanted);
   if (access == pin_access::write)
     for (auto page = wanted.first; !error && page < wanted.end(); ++page)
       error = open(page, buffer);

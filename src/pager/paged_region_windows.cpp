@@ -190,7 +190,8 @@ bool paged_region::may_go_ahead() const noexcept {
 // Who reads in order finds what follows, while the thread that served him goes on; one thread of
 // them all is left to serve what others wait for.
 void paged_region::load_ahead(fault& raised) noexcept {
-  if (!may_go_ahead()) return;
+  // Of a handler that isn't the pager's own the buffers may be smaller.
+  if (!may_go_ahead() || raised.buffer(buffer_size()).size() < buffer_size()) return;
   const bool is_last = ahead_.fetch_add(1, std::memory_order_relaxed) + 1 >= around_.threads;
   for (int windows = 0; windows < most_ahead; ++windows) {
     if (is_last && is_waited_for()) break;

@@ -85,6 +85,19 @@ TEST_P(pager_of, reads_ahead_of_who_goes_on) {
   EXPECT_LT(source.reads(), 20U);
 }
 
+// It reads ahead into a buffer of the handler's.
+TEST(pager, of_a_handler_with_small_buffers_reads_no_more_than_they_hold) {
+  fault_handler_options how;
+  how.forks = fork_policy::not_inherited;
+  how.buffer_size = 4 * page;
+  fault_handler handler([](fault&) -> resolution { return std::errc::invalid_argument; }, how);
+  const pager pager(handler, {.budget = memory_budget(std::size_t{1} << 30)});
+  map_options in_order;
+  in_order.expected = access_pattern::sequential;
+  const auto memory = pager.map(test::counted_source(std::size_t{32} << 20), in_order);
+  EXPECT_EQ(test::first_wrong(memory.bytes()), std::nullopt);
+}
+
 TEST_P(pager_of, reads_a_unit_at_once) {
   const test::counted_source source(64 * page);
   const test::any_pager pager(GetParam());

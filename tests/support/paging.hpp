@@ -41,6 +41,7 @@ class any_pager {
     if (kind == pager_kind::shared_handler) {
       fault_handler_options how;
       how.forks = fork_policy::not_inherited;
+      how.open.optional = feature::missing_shmem | feature::minor_shmem;
       handler_.emplace([](fault&) -> resolution { return std::errc::invalid_argument; }, how);
       pager_.emplace(*handler_, options);
     } else if (kind == pager_kind::in_thread) {

@@ -24,10 +24,20 @@ enum class access_pattern {
   random,      ///< only what was touched is read
 };
 
+/// Where pages are kept.
+enum class page_backing {
+  anonymous,  ///< private memory of this process
+  shared,     ///< a memfd that other processes may map, too (paged_memory::share()); it can't be
+              ///< written. Needs feature::minor_shmem (Linux 5.14). A page is loaded once,
+              ///< whoever touches it, and counts once
+};
+
 /// How a source is mapped.
 struct map_options {
   /// Whether the memory may be written, and what becomes of it.
   write_policy writes = write_policy::none;
+  /// Where its pages are kept.
+  page_backing backing = page_backing::anonymous;
   /// Bytes that are read at least, at a multiple of as many; rounded up to a power of two of whole
   /// pages, 2 MiB at most. 0: what the source advises, else one page.
   std::size_t unit = 0;

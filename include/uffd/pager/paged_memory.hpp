@@ -12,8 +12,10 @@
 
 #include "uffd/detail/export.hpp"
 #include "uffd/pager/map_options.hpp"
+#include "uffd/pager/page_sharing.hpp"
 #include "uffd/pager/recording.hpp"
 #include "uffd/pager/working_set.hpp"
+#include "uffd/unique_fd.hpp"
 
 namespace uffd {
 
@@ -123,6 +125,13 @@ class UFFDPP_EXPORT paged_memory {
   /// fits all the same).
   [[nodiscard]] std::error_code replay(const working_set& wanted,
                                        const replay_options& options = {}) const noexcept;
+  /// Shows the pages to the process at the other end of a connected Unix socket (SOCK_STREAM or
+  /// SOCK_SEQPACKET), which waits for them (uffd::shared_pages): what it touches is loaded here.
+  /// Throws std::system_error: EINVAL without page_backing::shared; EPROTO for an answer that is
+  /// none to this; and as handoff::send() and handoff::receive() say. Whoever is given the pages
+  /// may read all of the source, and its faults are served as far as the deadline; ask
+  /// handoff::peer_of() first.
+  page_sharing share(unique_fd socket, const sharing_options& options = {}) const;
   /// How it will be used from now on.
   void advise(access_pattern expected) const noexcept;
   /// Returns once all that was written before is in the source, and the source has flushed it.

@@ -55,7 +55,9 @@ class UFFDPP_EXPORT pager {
 
   /// Maps all of a source, which it takes over (or refers to: std::ref()). Throws
   /// std::system_error: EROFS for write_policy::write_back of a source that is not writable, EINVAL
-  /// for an empty one, ENOMEM where it is larger than the address space.
+  /// for an empty one, and for page_backing::shared with another policy than write_policy::none,
+  /// ENOTSUP where the handle lacks feature::minor_shmem that it needs, ENOMEM where the source is
+  /// larger than the address space.
   template <class S>
   requires page_source<std::unwrap_reference_t<S>> paged_memory map(S&& source,
                                                                     const map_options& options = {})

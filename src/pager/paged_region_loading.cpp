@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: MIT
+// How pages of a mapping are loaded for a fault.
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "detail/monotonic.hpp"
+#include "pager/evictor.hpp"
+#include "pager/paged_region.hpp"
+#include "uffd/detail/close_range.hpp"
+#include "uffd/resolve.hpp"
+
+namespace uffd::detail {
+namespace {
+
+// Of more pages the one that is waited for is installed first.
+constexpr std::size_t first_alone_bytes = std::size_t{64} << 10;
+constexpr std::chrono::milliseconds shortest_deadline(10);  // of a read that hangs
+
+}  // namespace
+
+// The bytes of a run: in the buffer, zeroes behind the end of the source, or where the source has
+// them.
+std::error_code paged_region::read(page_run run, std::span<std::byte> buffer,
+                                   std::span<const std::byte>& bytes) noexcept {
+  const auto offset = run.first * page_size_;
+  const auto size = run.count * page_size_;
+  const auto there = static_cast<std::size_t>(std::min<std::uint64_t>(size, this->size() - offset));
+  count(counts_.source_reads);
+  if (const auto all = source_.bytes(); there == size && all.size() >= offset + size) {
+    bytes = all.subspan(offset, size);
+    return {};
+  }
+  bytes = buffer.first(size);
+  if (const auto answer = source_.read(offset, buffer.first(there)); answer.error)
+    return answer.error;
+  std::memset(buffer.data() + there, 0, size - there);
+  return {};
+}
+
+// The same; nothing if it was given up meanwhile, and is not the caller's any more.
+std::optional<std::error_code> paged_region::read_watched(
+    page_run run, std::size_t wanted, std::span<std::byte> buffer,
+    std::span<const std::byte>& bytes) noexcept {
+  const auto load = loads_.begin({run, wanted}, monotonic_nanoseconds());
+  const auto error = read(run, buffer, bytes);
+  if (!loads_under_way::end(load)) return std::nullopt;
+  return error;
+}
+
+void paged_region::give_up_overdue(std::chrono::nanoseconds longer) noexcept {
+  const auto limit = (std::max(deadline_, shortest_deadline) + longer).count();
+  loads_.end_overdue(monotonic_nanoseconds() - limit, [this](const loads_under_way::load& what) {
+    around_.budget->release(what.run.count * page_size_);
+    if (what.wanted == no_page) return give_back(what.run);
+    note_failure(std::make_error_code(std::errc::timed_out));
+    entry(what.wanted).change(paging_state::loading, paging_state::failed);
+    give_back(what.run);
+    const auto page = range_of({what.wanted, 1});
+    auto poisoned = resolve::poison(*around_.on, page, page_size_);
+    while (poisoned.kind() == resolution::state::retry)
+      poisoned = resolve::poison(*around_.on, page, page_size_);
+    if (poisoned.is_resolved()) return;
+    if (!protect_from_access(*around_.on, page, page_size_))
+      end_process("a page of a pager can be neither had, poisoned nor protected");
+    static_cast<void>(around_.on->wake(page));
+  });
+}
+
+// Those around it that may be loaded with it, claimed, and it among them.
+page_run paged_region::claim_around(const fault& raised, std::size_t page) noexcept {
+  auto window = recorder_.window(readahead_, page);
+  // Of a handler that isn't the pager's own they may be small.
+  const auto most = raised.buffer(window.count * page_size_).size() / page_size_;
+  if (most < window.count) window = {page, std::min(most, window.end() - page)};
+  return claim(window, page);
+}
+
+// Gives back all the others.
+void paged_region::shrink_to(std::size_t page, page_run& claimed) noexcept {
+  give_back({claimed.first, page - claimed.first});
+  give_back({page + 1, claimed.end() - page - 1});
+  claimed = {page, 1};
+}
+
+// Room for all of it, or for that page alone.
+bool paged_region::reserve(page_run& claimed, std::size_t page) noexcept {
+  auto& budget = *around_.budget;
+  if (budget.reserve(claimed.count * page_size_)) return true;
+  shrink_to(page, claimed);
+  return budget.reserve(page_size_) || (budget.make_room(page_size_) && budget.reserve(page_size_));
+}
+
+// For a page that was claimed: with some around it, where there is room and the source gives them.
+resolution paged_region::load(fault& raised, std::size_t page, bool for_writing) noexcept {
+  auto run = claim_around(raised, page);
+  if (moves() && is_window(run)) {
+    const auto loaded = load_window(run, page);
+    if (loaded == window_load::done) load_ahead(raised);
+    if (loaded == window_load::done || loaded == window_load::given_up)
+      return resolution::resolved();
+    if (loaded == window_load::unreadable) shrink_to(page, run);
+  }
+  if (!reserve(run, page))
+    return fail_or_retry(page, std::make_error_code(std::errc::not_enough_memory));
+  const auto buffer = raised.buffer(run.count * page_size_);
+  std::span<const std::byte> bytes;
+  auto error = read_watched(run, page, buffer, bytes);
+  if (error && *error && run.count > 1) {
+    around_.budget->release((run.count - 1) * page_size_);
+    shrink_to(page, run);
+    error = read_watched(run, page, buffer, bytes);
+  }
+  if (!error) return resolution::resolved();  // somebody else has failed it
+  if (*error) {
+    around_.budget->release(page_size_);
+    return fail_or_retry(page, *error);
+  }
+  const bool opens = for_writing && writes_ != write_policy::none;
+  const auto answer = is_shared() ? install_shared(raised, page, run, bytes)
+                                  : install(raised, page, run, bytes, opens);
+  if (answer.is_resolved()) load_ahead(raised);
+  return answer;
+}
+
+// `opens` the page that was waited for: it can be written without another fault.
+resolution paged_region::install(fault& raised, std::size_t page, page_run run,
+                                 std::span<const std::byte> bytes, bool opens) noexcept {
+  const auto mode = fill();
+  const auto part = [&](page_run of) {
+    return bytes.subspan((of.first - run.first) * page_size_, of.count * page_size_);
+  };
+  const auto first = opens || bytes.size() > first_alone_bytes ? page_run{page, 1} : run;
+  if (opens) entry(page).change(paging_state::loading, paging_state::opening);
+  const auto answer = raised.copy(range_of(first), part(first), opens ? flags<fill_mode>() : mode);
+  if (!answer.is_resolved()) {
+    if (opens) entry(page).change(paging_state::opening, paging_state::loading);
+    return refuse(page, run, answer);
+  }
+  become(first, opens ? paging_state::dirty : paging_state::clean, page);
+  count(counts_.pages_loaded, run.count);
+  if (first.count == run.count) return answer;
+  for (const page_run rest :
+       {page_run{page + 1, run.end() - page - 1}, page_run{run.first, page - run.first}}) {
+    if (rest.count == 0) continue;
+    if (raised.copy(range_of(rest), part(rest), mode).is_resolved()) {
+      become(rest, paging_state::clean, no_page);
+    } else {
+      around_.budget->release(rest.count * page_size_);
+      give_back(rest);
+    }
+  }
+  return answer;
+}
+
+// An install that failed: for want of memory it may succeed later.
+resolution paged_region::refuse(std::size_t page, page_run run, resolution answer) noexcept {
+  around_.budget->release(run.count * page_size_);
+  shrink_to(page, run);
+  if (answer.kind() == resolution::state::failed) return fail_or_retry(page, answer.error());
+  give_back({page, 1});
+  return answer;
+}
+
+// With the page claimed and not counted.
+resolution paged_region::fail_or_retry(std::size_t page, std::error_code error) noexcept {
+  if (is_transient(error) && !overdue_.is_overdue(page)) {
+    give_back({page, 1});
+    return resolution::retry();
+  }
+  overdue_.forget(page);
+  note_failure(error);
+  entry(page).change(paging_state::loading, paging_state::failed);
+  return error;
+}
+
+void paged_region::note_failure(std::error_code error) noexcept {
+  failed_number_.store(error.value(), std::memory_order_relaxed);
+  failed_category_.store(&error.category(), std::memory_order_release);
+}
+
+std::error_code paged_region::failure() const noexcept {
+  const auto* const category = failed_category_.load(std::memory_order_acquire);
+  if (category == nullptr) return std::make_error_code(std::errc::io_error);
+  return {failed_number_.load(std::memory_order_relaxed), *category};
+}
+
+}  // namespace uffd::detail
