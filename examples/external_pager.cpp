@@ -13,7 +13,7 @@
 #include "external_pager/reading.hpp"
 #include "external_pager/restarts.hpp"
 #include "external_pager/serving.hpp"
-#include "external_pager/socket.hpp"
+#include "support/unix_socket.hpp"
 
 namespace {
 
@@ -44,7 +44,7 @@ void run_read(const settings& chosen) {
 
 // This program's memory, by pagers of its own that are killed while it reads.
 void run_alone(const settings& chosen) {
-  const external_pager::temporary_folder folder;
+  const examples::temporary_folder folder;
   const auto socket = folder.path() + "/socket";
   external_pager::memory_of_file memory(chosen.file, socket, std::chrono::seconds(chosen.limit));
   const auto pauses = external_pager::read_and_kill(memory, socket, chosen.file, chosen.kills);

@@ -15,7 +15,7 @@
 #include <utility>
 #include <vector>
 
-#include "socket.hpp"
+#include "support/unix_socket.hpp"
 
 namespace external_pager {
 namespace {
@@ -54,7 +54,7 @@ memory_of_file::memory_of_file(const std::string& file, const std::string& socke
                                std::chrono::milliseconds limit)
     : source_(file),
       memory_(make_memory(source_.size())),
-      keeper_(registered(memory_), listen_on(socket), {.pager_within = limit}) {
+      keeper_(registered(memory_), examples::listen_on(socket), {.pager_within = limit}) {
   end_on_sigbus();
 }
 

@@ -11,7 +11,7 @@
 #include <functional>
 
 #include "content.hpp"
-#include "socket.hpp"
+#include "support/unix_socket.hpp"
 
 namespace external_pager {
 namespace {
@@ -28,7 +28,7 @@ void wait_until_closed(int socket) {
 
 service serve(const std::string& socket, const std::string& file) {
   const content source(file);
-  const auto connection = connect_to(socket, std::chrono::seconds(10));
+  const auto connection = examples::connect_to(socket, std::chrono::seconds(10));
   const auto serve_page = [&](uffd::fault& fault) -> uffd::resolution {
     const auto page = fault.buffer();
     if (const auto error = source.read(fault.offset(), page)) return error;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "socket.hpp"
+#include "support/unix_socket.hpp"
 
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -12,7 +12,7 @@
 #include <system_error>
 #include <thread>
 
-namespace external_pager {
+namespace examples {
 namespace {
 
 [[noreturn]] void fail(const std::string& what) {
@@ -61,7 +61,7 @@ uffd::unique_fd connect_to(const std::string& path, std::chrono::milliseconds li
 }
 
 temporary_folder::temporary_folder()
-    : path_((std::filesystem::temp_directory_path() / "external_pager.XXXXXX").string()) {
+    : path_((std::filesystem::temp_directory_path() / "uffd_example.XXXXXX").string()) {
   if (::mkdtemp(path_.data()) == nullptr) fail(path_);
 }
 
@@ -70,4 +70,4 @@ temporary_folder::~temporary_folder() {
   std::filesystem::remove_all(path_, ignored);
 }
 
-}  // namespace external_pager
+}  // namespace examples

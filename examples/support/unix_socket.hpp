@@ -7,7 +7,7 @@
 #include <chrono>
 #include <string>
 
-namespace external_pager {
+namespace examples {
 
 // Throws std::system_error; so does what follows.
 uffd::unique_fd listen_on(const std::string& path);
@@ -29,4 +29,4 @@ class temporary_folder {
   std::string path_;
 };
 
-}  // namespace external_pager
+}  // namespace examples
