@@ -33,7 +33,7 @@ std::vector<page_run> parts_to_read(std::span<const working_set::run> runs,
   std::vector<page_run> parts;
   for (auto run : joined)
     for (; run.count != 0; run.first += parts.back().count, run.count -= parts.back().count)
-      parts.push_back({run.first, std::min(run.count, plan.most)});
+      parts.push_back({run.first, std::min(run.count, plan.most - run.first % plan.most)});
   return parts;
 }
 

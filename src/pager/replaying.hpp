@@ -14,7 +14,7 @@ namespace uffd::detail {
 struct reading_plan {
   std::size_t page_size = 0;
   std::size_t gap = 0;   // pages: so many between two parts are read too
-  std::size_t most = 0;  // pages in a part
+  std::size_t most = 0;  // pages in a part, which crosses no multiple of it
 };
 
 // The pages that have a byte of `runs`, which ascend and don't overlap. Throws std::bad_alloc.
