@@ -34,7 +34,10 @@ void cache::serve(int listener, int stop) {
 // Who is no reader of pages is sent away.
 void cache::welcome(int listener) {
   uffd::unique_fd connection(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
-  if (!connection) return;
+  if (!connection) {
+    ::poll(nullptr, 0, 10);  // there may be too many descriptors
+    return;
+  }
   try {
     readers_.push_back(
         memory_.share(std::move(connection), {.time_limit = std::chrono::seconds(2)}));

@@ -115,7 +115,7 @@ class mapping {
 
   static unique_fd memory_file(unsigned flags, std::size_t bytes, std::size_t page) {
     const std::size_t size = rounded(bytes, page);
-    unique_fd file(::memfd_create("uffd", MFD_CLOEXEC | flags));
+    unique_fd file(::memfd_create("uffd", MFD_CLOEXEC | MFD_ALLOW_SEALING | flags));
     if (!file || ::ftruncate(file.get(), static_cast<off_t>(size)) != 0)
       // ENODEV is what mmap calls EINVAL: no such page size.
       detail::throw_errno(errno == ENODEV ? EINVAL : errno,

@@ -89,6 +89,23 @@ bool evictor::reserve(std::size_t bytes) noexcept {
   return true;
 }
 
+bool evictor::reserve_buffers(std::size_t bytes) noexcept {
+  const auto most = limit() / 2;
+  if (buffers_.fetch_add(bytes, std::memory_order_relaxed) + bytes <= most) {
+    for (int tries = 0; tries < 1000; ++tries) {
+      if (reserve(bytes)) return true;
+      if (!make_room(bytes)) ::poll(nullptr, 0, 1);
+    }
+  }
+  buffers_.fetch_sub(bytes, std::memory_order_relaxed);
+  return false;
+}
+
+void evictor::release_buffers(std::size_t bytes) noexcept {
+  buffers_.fetch_sub(bytes, std::memory_order_relaxed);
+  release(bytes);
+}
+
 void evictor::run() noexcept {
   while (!is_over_.load()) {
     pollfd ready{wakes_.get(), POLLIN, 0};

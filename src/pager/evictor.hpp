@@ -40,6 +40,10 @@ class evictor {
   void release(std::size_t bytes) noexcept {
     resident_.fetch_sub(bytes, std::memory_order_relaxed);
   }
+  // The same for what stays, and is no page; waits for room, a second at most. False also where it
+  // would take more than half of the limit.
+  bool reserve_buffers(std::size_t bytes) noexcept;
+  void release_buffers(std::size_t bytes) noexcept;
   // Drops some clean pages, in the calling thread. False where another one is at it, or there were
   // none among those that it looked at.
   bool make_room(std::size_t bytes) noexcept;
@@ -66,6 +70,7 @@ class evictor {
 
   std::atomic<std::size_t> limit_;
   std::atomic<std::size_t> resident_{0};
+  std::atomic<std::size_t> buffers_{0};  // of that, by reserve_buffers()
   std::atomic<bool> is_awake_{false};
   std::atomic<bool> is_over_{false};
   mutable std::atomic<bool> takes_vectors_{true};

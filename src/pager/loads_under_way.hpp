@@ -8,6 +8,8 @@
 #include <cstdint>
 
 #include "pager/readahead.hpp"
+#include "uffd/detail/syscall.hpp"
+#include "uffd/handle.hpp"
 
 namespace uffd::detail {
 
@@ -17,7 +19,9 @@ class loads_under_way {
  public:
   struct load {
     page_run run;
-    std::size_t wanted = 0;  // the page that a thread waits for, or none of the run
+    std::size_t wanted = 0;        // the page that a thread waits for, or none of the run
+    const handle* view = nullptr;  // where it waits, if that is not the pager's own memory
+    std::uintptr_t page = 0;       // there
   };
 
   class place {
@@ -48,11 +52,15 @@ class loads_under_way {
     return {};
   }
 
-  // False if it was given up: then nothing of it may be touched.
+  // False if it was given up: then nothing of it may be touched. Whoever does that is done with it.
   static bool end(ticket mine) noexcept {
     if (mine.at == nullptr) return true;
-    return mine.at->word_.compare_exchange_strong(mine.word, mine.word - under_way,
-                                                  std::memory_order_acq_rel);
+    auto word = mine.word;
+    if (mine.at->word_.compare_exchange_strong(word, word - under_way, std::memory_order_acq_rel))
+      return true;
+    while (mine.at->word_.load(std::memory_order_acquire) == mine.word - under_way + changing)
+      call_sleep(20'000);
+    return false;
   }
 
   // Calls `give_up(load)` for each that began before `then`, and is ended by that.

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -67,19 +68,44 @@ struct page_sharing::state {
       : by(what.by), socket(std::move(connected)) {
     auto& region = what.region;
     const auto threads = std::max(options.threads, 1U);
-    handler.emplace(
-        offer(socket.get(), what, options),
-        [&region](fault& raised) { return region.serve(raised); },
-        options_for(region.buffer_size(), threads));
-    buffers = threads * region.buffer_size();
-    by->evicting->charge(buffers);
+    auto view = offer(socket.get(), what, options);
+    reserve(threads * region.buffer_size());
+    auto serve = [&region, this](fault& raised) { return answer(region, raised); };
+    try {
+      handler.emplace(std::move(view), std::move(serve),
+                      options_for(region.buffer_size(), threads));
+    } catch (...) {
+      by->evicting->release_buffers(buffers);
+      throw;
+    }
   }
   state(const state&) = delete;
   state& operator=(const state&) = delete;
-  // The other process hears of it when nothing is served any more.
+  // The other process hears of it when nothing is served any more. A child may have the socket,
+  // too.
   ~state() {
     handler.reset();
-    if (!home.in_child()) by->evicting->release(buffers);
+    if (home.in_child()) return;
+    ::shutdown(socket.get(), SHUT_RDWR);
+    by->evicting->release_buffers(buffers);
+  }
+
+  void reserve(std::size_t bytes) {
+    if (!by->evicting->reserve_buffers(bytes))
+      detail::throw_errno(ENOMEM, std::string(here) + ": the budget has no room for buffers of " +
+                                      std::to_string(bytes) + " bytes");
+    buffers = bytes;
+  }
+
+  // Nothing that the other process has registered may end this one: where its page can't be
+  // poisoned it loses them all.
+  resolution answer(detail::paged_region& region, fault& raised) const noexcept {
+    const auto given = region.serve(raised);
+    if (given.kind() != resolution::state::failed) return given;
+    const auto poisoned = raised.poison();
+    if (poisoned.kind() != resolution::state::failed) return poisoned;
+    ::shutdown(socket.get(), SHUT_RDWR);
+    return resolution::retry();
   }
 
   detail::process_mark home = detail::process_mark::here();

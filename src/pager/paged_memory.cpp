@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "uffd/pager/paged_memory.hpp"
 
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include <cerrno>
 #include <optional>
@@ -33,6 +35,19 @@ serve_options options_for(const map_options& how, bool is_moved) {
   return options;
 }
 
+// mlockall(2) may have filled it already. What is there would never be asked for.
+void empty(const mapping& memory) {
+  const auto all = memory.bytes();
+  ::munlock(all.data(), all.size());
+  // Of shared memory the file, too.
+  ::madvise(all.data(), all.size(), memory.file() < 0 ? MADV_DONTNEED : MADV_REMOVE);
+  if (memory.file() < 0) return;
+  // Who is given it can't change its size, nor write to it if he is another user.
+  if (::fchmod(memory.file(), S_IRUSR) != 0 ||
+      ::fcntl(memory.file(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
+    throw_errno(errno, "pager::map: the file of shared pages");
+}
+
 mapping make_memory(std::uint64_t bytes, const map_options& options, const spare_windows* spare) {
   // Windows lie where huge pages do.
   const auto more = spare != nullptr ? spare->window_bytes() : 0;
@@ -41,6 +56,7 @@ mapping make_memory(std::uint64_t bytes, const map_options& options, const spare
       options.backing == page_backing::shared ? mapping::shared(size) : mapping::anonymous(size);
   memory.keep_from_children();
   const auto all = memory.bytes();
+  empty(memory);
   if (options.writes == write_policy::none && spare == nullptr &&
       ::mprotect(all.data(), all.size(), PROT_READ) != 0)
     throw_errno(errno, "pager::map: mprotect");
@@ -84,7 +100,10 @@ mapped_source::~mapped_source() {
   by->evicting->remove(region);
   if (::mprotect(pointer_to(pages), pages.size(), PROT_NONE) == 0) served.complete();
   served = {};
-  ::madvise(pointer_to(pages), pages.size(), MADV_DONTNEED);
+  if (region.is_shared())
+    region.drop({0, region.pages()});
+  else
+    ::madvise(pointer_to(pages), pages.size(), MADV_DONTNEED);
   region.release_all();
 }
 

@@ -85,18 +85,15 @@ resolution paged_region::serve_missing(fault& raised, std::size_t page,
         continue;
       case paging_state::loading:
         readahead_.touch(page);
-        load_ahead(raised);
+        // Who loads it wakes those who wait here, not those of other views.
+        if (!is_shared()) load_ahead(raised);
         return resolution::retry();
       case paging_state::failed:
         return failure();
       case paging_state::clean:
       case paging_state::dirty:
-        if (is_shared()) {
-          const auto answer = show(raised, page, block);
-          if (answer.error() != std::errc::bad_address) return answer;
-        } else if (is_resident(page)) {
-          return resolution::resolved();
-        }
+        if (is_shared()) return show(raised, page, block);
+        if (is_resident(page)) return resolution::resolved();
         // Somebody has dropped it, or it was swapped out meanwhile.
         if (!at.change(seen, seen.with(paging_state::loading))) continue;
         forget({page, 1});
@@ -142,7 +139,7 @@ resolution paged_region::serve_write(fault& raised, page_entry& at) noexcept {
 resolution paged_region::refuse_writes() noexcept {
   moves_.store(false, std::memory_order_relaxed);
   if (::mprotect(reinterpret_cast<void*>(memory_.begin()), memory_.size(), PROT_READ) != 0)
-    return std::error_code(errno, std::system_category());
+    return resolution::retry();
   return resolution::resolved();
 }
 

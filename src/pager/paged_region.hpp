@@ -124,6 +124,9 @@ class paged_region {
   resolution install_shared(fault& raised, std::size_t page, page_run run,
                             std::span<const std::byte> bytes) noexcept;
   resolution show(fault& raised, std::size_t page, table_block& block) noexcept;
+  resolution shown(std::size_t page, resolution answer) noexcept;
+  page_run hold(std::size_t page, table_block& block) noexcept;
+  bool is_kept(std::size_t page) const noexcept;
   std::error_code keep(page_run run, std::span<const std::byte> bytes) const noexcept;
   std::error_code put(page_run claimed, std::span<const std::byte> bytes) const noexcept;
   std::error_code show_pinned(page_run pinned) const noexcept;
@@ -151,6 +154,12 @@ class paged_region {
   void give_back(page_run claimed) noexcept {
     set(claimed, paging_state::loading, paging_state::absent);
   }
+  // Who waits for one of them comes again: whoever has his message may be busy for long.
+  void give_back_to_others(page_run claimed) noexcept {
+    if (claimed.count == 0) return;
+    give_back(claimed);
+    static_cast<void>(around_.on->wake(range_of(claimed)));
+  }
   void forget(page_run gone) noexcept;
   void become(page_run claimed, paging_state now, std::size_t wanted) noexcept;
   void set(page_run run, paging_state from, paging_state to) noexcept;
@@ -158,12 +167,13 @@ class paged_region {
                        std::span<const std::byte>& bytes) noexcept;
   std::optional<std::error_code> read_watched(page_run run, std::size_t wanted,
                                               std::span<std::byte> buffer,
-                                              std::span<const std::byte>& bytes) noexcept;
+                                              std::span<const std::byte>& bytes,
+                                              const fault* raised = nullptr) noexcept;
   void note_failure(std::error_code error) noexcept;
   std::error_code write(page_run run) noexcept;
 
   void load_ahead(fault& raised) noexcept;
-  bool is_waited_for() const noexcept;
+  static bool is_waited_for(const handle& on) noexcept;
   bool may_go_ahead() const noexcept;
   enum class window_load { done, given_up, unreadable, impossible };
   window_load load_window(page_run claimed, std::size_t wanted) noexcept;

@@ -40,7 +40,7 @@ std::error_code paged_region::load_here(page_run claimed, std::span<std::byte> b
   auto& budget = *around_.budget;
   const auto size = claimed.count * page_size_;
   if (!budget.reserve(size) && (!budget.make_room(size) || !budget.reserve(size))) {
-    give_back(claimed);
+    give_back_to_others(claimed);
     return std::make_error_code(std::errc::not_enough_memory);
   }
   std::span<const std::byte> bytes;
@@ -56,7 +56,7 @@ std::error_code paged_region::load_here(page_run claimed, std::span<std::byte> b
     }
   }
   budget.release(size);
-  give_back(claimed);
+  give_back_to_others(claimed);
   return error;
 }
 

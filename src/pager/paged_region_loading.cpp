@@ -39,10 +39,16 @@ std::error_code paged_region::read(page_run run, std::span<std::byte> buffer,
 }
 
 // The same; nothing if it was given up meanwhile, and is not the caller's any more.
-std::optional<std::error_code> paged_region::read_watched(
-    page_run run, std::size_t wanted, std::span<std::byte> buffer,
-    std::span<const std::byte>& bytes) noexcept {
-  const auto load = loads_.begin({run, wanted}, monotonic_nanoseconds());
+std::optional<std::error_code> paged_region::read_watched(page_run run, std::size_t wanted,
+                                                          std::span<std::byte> buffer,
+                                                          std::span<const std::byte>& bytes,
+                                                          const fault* raised) noexcept {
+  loads_under_way::load what{run, wanted};
+  if (raised != nullptr && raised->on().fd() != around_.on->fd()) {
+    what.view = &raised->on();
+    what.page = raised->page().begin();
+  }
+  const auto load = loads_.begin(what, monotonic_nanoseconds());
   const auto error = read(run, buffer, bytes);
   if (!loads_under_way::end(load)) return std::nullopt;
   return error;
@@ -50,17 +56,22 @@ std::optional<std::error_code> paged_region::read_watched(
 
 void paged_region::give_up_overdue(std::chrono::nanoseconds longer) noexcept {
   const auto limit = (std::max(deadline_, shortest_deadline) + longer).count();
-  loads_.end_overdue(monotonic_nanoseconds() - limit, [this](const loads_under_way::load& what) {
+  const auto poison = [&](const handle& on, page_range page) {
+    auto poisoned = resolve::poison(on, page, page_size_);
+    while (poisoned.kind() == resolution::state::retry)
+      poisoned = resolve::poison(on, page, page_size_);
+    return poisoned.is_resolved();
+  };
+  loads_.end_overdue(monotonic_nanoseconds() - limit, [&](const loads_under_way::load& what) {
     around_.budget->release(what.run.count * page_size_);
-    if (what.wanted == no_page) return give_back(what.run);
+    if (what.wanted == no_page) return give_back_to_others(what.run);
     note_failure(std::make_error_code(std::errc::timed_out));
     entry(what.wanted).change(paging_state::loading, paging_state::failed);
-    give_back(what.run);
+    give_back_to_others(what.run);
+    // In another process's memory nothing else can be done.
+    if (what.view != nullptr) poison(*what.view, {what.page, page_size_});
     const auto page = range_of({what.wanted, 1});
-    auto poisoned = resolve::poison(*around_.on, page, page_size_);
-    while (poisoned.kind() == resolution::state::retry)
-      poisoned = resolve::poison(*around_.on, page, page_size_);
-    if (poisoned.is_resolved()) return;
+    if (poison(*around_.on, page)) return;
     if (!protect_from_access(*around_.on, page, page_size_))
       end_process("a page of a pager can be neither had, poisoned nor protected");
     static_cast<void>(around_.on->wake(page));
@@ -78,8 +89,8 @@ page_run paged_region::claim_around(const fault& raised, std::size_t page) noexc
 
 // Gives back all the others.
 void paged_region::shrink_to(std::size_t page, page_run& claimed) noexcept {
-  give_back({claimed.first, page - claimed.first});
-  give_back({page + 1, claimed.end() - page - 1});
+  give_back_to_others({claimed.first, page - claimed.first});
+  give_back_to_others({page + 1, claimed.end() - page - 1});
   claimed = {page, 1};
 }
 
@@ -105,11 +116,11 @@ resolution paged_region::load(fault& raised, std::size_t page, bool for_writing)
     return fail_or_retry(page, std::make_error_code(std::errc::not_enough_memory));
   const auto buffer = raised.buffer(run.count * page_size_);
   std::span<const std::byte> bytes;
-  auto error = read_watched(run, page, buffer, bytes);
+  auto error = read_watched(run, page, buffer, bytes, &raised);
   if (error && *error && run.count > 1) {
     around_.budget->release((run.count - 1) * page_size_);
     shrink_to(page, run);
-    error = read_watched(run, page, buffer, bytes);
+    error = read_watched(run, page, buffer, bytes, &raised);
   }
   if (!error) return resolution::resolved();  // somebody else has failed it
   if (*error) {

@@ -29,7 +29,7 @@ std::error_code paged_region::keep(page_run run, std::span<const std::byte> byte
         ::syscall(SYS_pwrite64, around_.file, bytes.data(), bytes.size(), static_cast<long>(at));
     if (done < 0 && errno == EINTR) continue;
     if (done <= 0) {
-      const int number = done < 0 ? errno : ENOSPC;
+      const int number = done < 0 && errno != ENOSPC ? errno : ENOMEM;
       drop(run);
       return {number, std::system_category()};
     }
@@ -37,6 +37,12 @@ std::error_code paged_region::keep(page_run run, std::span<const std::byte> byte
     at += done;
   }
   return {};
+}
+
+// Also what was swapped out. The file's position is nobody's.
+bool paged_region::is_kept(std::size_t page) const noexcept {
+  const auto at = static_cast<long>(page * page_size_);
+  return ::syscall(SYS_lseek, around_.file, at, SEEK_DATA) == at;
 }
 
 bool paged_region::drop(page_run claimed) const noexcept {
@@ -49,8 +55,16 @@ bool paged_region::drop(page_run claimed) const noexcept {
   }
 }
 
-// With the pages claimed and counted. From when they are clean they may leave again: then the fault
-// comes again, too.
+// Of a page that is kept. Where it could not be mapped all the same, whoever touched it has other
+// memory there than this, or the kernel lacks some for a moment.
+resolution paged_region::shown(std::size_t page, resolution answer) noexcept {
+  if (answer.is_resolved()) overdue_.forget(page);
+  if (!answer.error() || !is_transient(answer.error()) || overdue_.is_overdue(page)) return answer;
+  return resolution::retry();
+}
+
+// With the pages claimed and counted. They are clean, and may leave again, only when they are
+// mapped: a hole is zeroes as soon as somebody touches it whose memory is not served.
 resolution paged_region::install_shared(fault& raised, std::size_t page, page_run run,
                                         std::span<const std::byte> bytes) noexcept {
   if (const auto error = keep(run, bytes)) {
@@ -58,34 +72,49 @@ resolution paged_region::install_shared(fault& raised, std::size_t page, page_ru
     shrink_to(page, run);
     return fail_or_retry(page, error);
   }
-  become(run, paging_state::clean, page);
-  count(counts_.pages_loaded, run.count);
   const auto begin = raised.page().begin() - (page - run.first) * page_size_;
   const auto answer = raised.continue_({begin, run.count * page_size_});
-  return answer.error() == std::errc::bad_address ? resolution::retry() : answer;
+  become(run, paging_state::clean, page);
+  count(counts_.pages_loaded, run.count);
+  return shown(page, answer);
 }
 
-// A clean page, and those after it. EFAULT where it is not in the file any more.
-resolution paged_region::show(fault& raised, std::size_t page, table_block& block) noexcept {
+// A clean page and those after it, claimed.
+page_run paged_region::hold(std::size_t page, table_block& block) noexcept {
   const auto first = page % page_table::pages_per_block;
-  auto end = first + 1;
   const auto most =
       std::min({page_table::pages_per_block, first + shown_at_once, first + pages() - page});
-  while (end < most && block[end].load().state() == paging_state::clean) ++end;
-  const page_range all(raised.page().begin(), (end - first) * page_size_);
-  const auto answer = raised.continue_(all);
-  if (answer.error() == std::errc::bad_address && end != first + 1) return raised.continue_();
-  return answer;
+  auto end = first;
+  while (end < most && block[end].change(paging_state::clean, paging_state::opening)) ++end;
+  return {page, end - first};
+}
+
+resolution paged_region::show(fault& raised, std::size_t page, table_block& block) noexcept {
+  const auto held = hold(page, block);
+  if (held.count == 0) return resolution::retry();
+  auto answer = raised.continue_({raised.page().begin(), held.count * page_size_});
+  if (answer.error() == std::errc::bad_address && held.count > 1) answer = raised.continue_();
+  const bool is_gone = answer.error() == std::errc::bad_address && !is_kept(page);
+  if (!is_gone) {
+    set(held, paging_state::opening, paging_state::clean);
+    return shown(page, answer);
+  }
+  // Somebody has dropped it.
+  set({page + 1, held.count - 1}, paging_state::opening, paging_state::clean);
+  set({page, 1}, paging_state::opening, paging_state::loading);
+  forget({page, 1});
+  return load(raised, page, false);
 }
 
 // Here, where who has pinned them reads them.
 std::error_code paged_region::show_pinned(page_run pinned) const noexcept {
-  for (;;) {
+  while (pinned.count != 0) {
     const auto answer = resolve::continue_(*around_.on, range_of(pinned), {}, page_size_);
     if (answer.is_resolved() || answer.error()) return answer.error();
     const timespec moment{0, 50'000};
     ::nanosleep(&moment, nullptr);
   }
+  return {};
 }
 
 }  // namespace uffd::detail

@@ -51,7 +51,6 @@ paged_region::window_load paged_region::load_window(page_run claimed, std::size_
     budget.release(size);
     return window_load::impossible;
   }
-  spare.is_empty();
   become(claimed, paging_state::clean, wanted);
   overdue_.forget(wanted);
   count(counts_.pages_loaded, claimed.count);
@@ -86,6 +85,8 @@ bool paged_region::move_in(page_run claimed, page_range from) noexcept {
     moved = resolve::move(*around_.on, to.begin(), from, move_mode::dont_wake, page_size_);
   if (!moved.is_resolved()) {
     moves_.store(false, std::memory_order_relaxed);
+    // A part that has arrived is not protected.
+    ::madvise(reinterpret_cast<void*>(to.begin()), to.size(), MADV_DONTNEED);
     return false;
   }
   while (around_.on->write_protect(to).error() == condition::retry) {
@@ -177,8 +178,8 @@ bool paged_region::move_away(page_run claimed, page_range to, const handle& by) 
 }
 
 // Another thread waits for something.
-bool paged_region::is_waited_for() const noexcept {
-  pollfd messages{around_.on->fd(), POLLIN, 0};
+bool paged_region::is_waited_for(const handle& on) noexcept {
+  pollfd messages{on.fd(), POLLIN, 0};
   return ::poll(&messages, 1, 0) != 0;
 }
 
@@ -194,7 +195,7 @@ void paged_region::load_ahead(fault& raised) noexcept {
   if (!may_go_ahead() || raised.buffer(buffer_size()).size() < buffer_size()) return;
   const bool is_last = ahead_.fetch_add(1, std::memory_order_relaxed) + 1 >= around_.threads;
   for (int windows = 0; windows < most_ahead; ++windows) {
-    if (is_last && is_waited_for()) break;
+    if (is_last && is_waited_for(raised.on())) break;
     const auto window = recorder_.window_ahead(readahead_);
     if (window.count == 0) break;
     auto* const block = table_.at(window.first);

@@ -13,7 +13,8 @@ namespace uffd::detail {
 enum class paging_state : std::uint8_t {
   absent,
   loading,  // being read, and installed so that a write raises a fault
-  opening,  // becoming writable: from here on it may be written at any time
+  opening,  // becoming writable: from here on it may be written at any time; or, of shared memory,
+            // being mapped into another view
   clean,    // as in the source; write-protected where writes matter
   dirty,    // may be written at any time
   writing,  // protected again, being written to the source

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <array>
@@ -56,13 +57,15 @@ offered receive_offer(int socket, const sharing_options& options) {
   return all;
 }
 
-// A view of the pages, which is private so that a file that is open to be read will do.
+// A view of the pages, which is private so that a file that is open to be read will do. It can't be
+// read before it is served: nor does mlockall(2) fill it.
 class view {
  public:
   view(int file, std::size_t bytes) : size_(bytes) {
-    memory_ = ::mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE | MAP_NORESERVE, file, 0);
+    memory_ = ::mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_NORESERVE, file, 0);
     if (memory_ == MAP_FAILED) detail::throw_errno(errno, "shared_pages: mmap");
     ::madvise(memory_, bytes, MADV_DONTFORK);
+    ::munlock(memory_, bytes);
   }
   view(const view&) = delete;
   view& operator=(const view&) = delete;
@@ -72,6 +75,10 @@ class view {
 
   page_range range() const noexcept { return {reinterpret_cast<std::uintptr_t>(memory_), size_}; }
   const std::byte* data() const noexcept { return static_cast<const std::byte*>(memory_); }
+  void allow() const {
+    if (::mprotect(memory_, size_, PROT_READ) != 0)
+      detail::throw_errno(errno, "shared_pages: mprotect");
+  }
   void forbid() const noexcept {
     if (::mprotect(memory_, size_, PROT_NONE) != 0)
       detail::end_process("pages that are not served any more can't be protected");
@@ -100,6 +107,7 @@ struct shared_pages::state {
     size = static_cast<std::size_t>(offer.what.size);
     seen.emplace(offer.file.get(), align_up(size, page_size()));
     registered.emplace(on, seen->range(), register_mode::missing | register_mode::minor);
+    seen->allow();
     handoff::send(socket.get(), on, {&registered->info(), 1}, {.time_limit = options.time_limit});
     thread.emplace("uffd-shared", std::nullopt, [this] { run(); });
   }
@@ -110,6 +118,8 @@ struct shared_pages::state {
     detail::signal_eventfd(stop.get());
     thread->join();
     if (!is_over) close();
+    // A child may have it, too.
+    ::shutdown(socket.get(), SHUT_RDWR);
   }
 
   void run() noexcept {

@@ -30,26 +30,21 @@ class spare_windows {
   class loan {
    public:
     loan() noexcept = default;
-    loan(loan&& other) noexcept
-        : of_(std::exchange(other.of_, nullptr)), is_empty_(other.is_empty_) {}
+    loan(loan&& other) noexcept : of_(std::exchange(other.of_, nullptr)) {}
     loan& operator=(loan&& other) noexcept {
       std::swap(of_, other.of_);
-      std::swap(is_empty_, other.is_empty_);
       return *this;
     }
     ~loan();
 
     explicit operator bool() const noexcept { return of_ != nullptr; }
     page_range memory() const noexcept { return of_->memory; }
-    // What was in it has been moved on.
-    void is_empty() noexcept { is_empty_ = true; }
 
    private:
     friend class spare_windows;
     explicit loan(place* of) noexcept : of_(of) {}
 
     place* of_ = nullptr;
-    bool is_empty_ = false;
   };
 
   // Memory that pages must be moved into before it is touched. Nothing if all of it is lent.

@@ -4,17 +4,23 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
+#include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <future>
 #include <optional>
 #include <span>
+#include <string>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -28,7 +34,9 @@
 #include "support/refusal.hpp"
 #include "support/sharing.hpp"
 #include "support/sockets.hpp"
+#include "support/toucher.hpp"
 #include "uffd/handoff.hpp"
+#include "uffd/mapping.hpp"
 #include "uffd/pager/memory_budget.hpp"
 #include "uffd/pager/shared_pages.hpp"
 #include "uffd/region.hpp"
@@ -176,6 +184,145 @@ TEST_P(page_sharing_of, is_over_when_the_reader_ends_or_dies) {
     EXPECT_TRUE(test::eventually([&] { return serving.is_over(); }));
   }
   EXPECT_EQ(test::open_descriptors(), before);
+}
+
+// A source that gives nothing until it may.
+class held_source {
+ public:
+  std::uint64_t size() const noexcept { return 8 * page; }
+  read_result read(std::uint64_t offset, std::span<std::byte> to) const noexcept {
+    while (!may_go_on_) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    for (auto& each : to) each = test::source_byte(offset++);
+    return {to.size(), {}};
+  }
+  void let_go() { may_go_on_ = true; }
+
+ private:
+  std::atomic<bool> may_go_on_{false};
+};
+
+TEST_P(page_sharing_of, gives_up_a_source_that_hangs) {
+  held_source source;
+  const test::any_pager pager(GetParam());
+  auto soon = test::to_be_shared;
+  soon.deadline = std::chrono::milliseconds(200);
+  const auto memory = pager->map(std::ref(source), soon);
+  {
+    const auto both = test::show_here(memory);
+    test::toucher reader(test::address_of(both.pages.bytes()[0]));
+    EXPECT_EQ(reader.saw(), test::takes_sigbus);
+    source.let_go();
+  }
+  EXPECT_EQ(test::look_at(memory, 0), test::takes_sigbus);
+  EXPECT_EQ(test::look_at(memory, 4 * page), test::shows_source(4 * page));
+}
+
+// Of the file that is the only one of its kind.
+unique_fd file_of_shared_pages() {
+  for (const auto& each : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code closed_meanwhile;
+    const auto target = std::filesystem::read_symlink(each.path(), closed_meanwhile).string();
+    if (target.starts_with("/memfd:uffd"))
+      return unique_fd(::dup(std::stoi(each.path().filename().string())));
+  }
+  return {};
+}
+
+blkcnt_t blocks_of(const unique_fd& file) {
+  struct stat status {};
+  EXPECT_EQ(::fstat(file.get(), &status), 0);
+  return status.st_blocks;
+}
+
+TEST_P(page_sharing_of, keeps_nothing_whoever_has_the_file) {
+  const test::any_pager pager(GetParam());
+  std::optional memory(pager->map(test::counted_source(64 * page), test::to_be_shared));
+  const auto file = file_of_shared_pages();
+  ASSERT_TRUE(file);
+  EXPECT_EQ(blocks_of(file), 0);
+  ASSERT_EQ(test::first_wrong(memory->bytes()), std::nullopt);
+  EXPECT_EQ(blocks_of(file), static_cast<blkcnt_t>(64 * page / 512));
+  EXPECT_EQ(::ftruncate(file.get(), 0), -1) << "whoever reads it would take SIGBUS";
+  memory.reset();
+  EXPECT_EQ(blocks_of(file), 0);
+}
+
+TEST_P(page_sharing_of, keeps_the_file_itself_within_the_budget) {
+  const memory_budget budget(std::size_t{1} << 20);
+  constexpr std::size_t size = std::size_t{4} << 20;
+  const test::any_pager pager(GetParam(), {.budget = budget, .threads = 1});
+  const auto memory = pager->map(test::counted_source(size), test::to_be_shared);
+  const auto file = file_of_shared_pages();
+  const auto both = test::show_here(memory);
+  blkcnt_t most = 0;
+  for (std::size_t at = 0; at < size; at += page) {
+    ASSERT_EQ(test::first_wrong(both.pages.bytes().subspan(at, page), at), std::nullopt);
+    most = std::max(most, blocks_of(file));
+  }
+  EXPECT_GT(most, 0);
+  EXPECT_LE(static_cast<std::size_t>(most) * 512, budget.limit());
+}
+
+TEST_P(page_sharing_of, can_pin_nothing) {
+  const test::any_pager pager(GetParam());
+  const auto memory = pager->map(test::counted_source(8 * page), test::to_be_shared);
+  const auto pinned = memory.pin({});
+  EXPECT_TRUE(pinned.bytes().empty());
+}
+
+TEST(page_sharing, is_refused_where_buffers_would_take_half_of_the_budget) {
+  if (!test::has_minor_faults()) GTEST_SKIP() << "kernel lacks UFFD_FEATURE_MINOR_SHMEM";
+  const memory_budget budget(std::size_t{1} << 20);
+  const pager pager({.budget = budget});
+  const auto memory = pager.map(test::counted_source(8 * page), test::to_be_shared);
+  const auto before = budget.resident();
+  test::connected_sockets ends;
+  auto refused = std::async(std::launch::async, [&] {
+    return test::thrown(
+        [&] { static_cast<void>(memory.share(std::move(ends.one), {.threads = 1000})); });
+  });
+  const shared_pages pages(std::move(ends.other));
+  EXPECT_EQ(refused.get(), ENOMEM);
+  EXPECT_EQ(budget.resident(), before);
+  EXPECT_TRUE(test::eventually([&] { return pages.is_over(); }));
+  EXPECT_EQ(test::first_wrong(memory.bytes()), std::nullopt);
+}
+
+// What is registered there is other memory than it says.
+template <class Memory>
+void expect_harmless(const Memory& memory) {
+  const test::counted_source source(8 * page);
+  const pager pager;
+  const auto right = pager.map(std::ref(source), test::to_be_shared);
+  ASSERT_EQ(test::look_at(right, 0), test::shows_source(0));
+  test::connected_sockets ends;
+  auto serving = std::async(std::launch::async, [&] { return right.share(std::move(ends.one)); });
+  const auto on = handle::open({.required = feature::minor_shmem, .optional = feature::poison});
+  if (!on.features().has(feature::poison)) GTEST_SKIP() << "kernel lacks UFFD_FEATURE_POISON";
+  const auto can_be_minor = memory.file() >= 0;
+  const region registered(on, memory,
+                          can_be_minor ? register_mode::missing | register_mode::minor
+                                       : flags<register_mode>(register_mode::missing));
+  auto claimed = registered.info();
+  claimed.modes = register_mode::missing | register_mode::minor;
+  std::array<std::byte, detail::sharing_message_size> offer{};
+  ASSERT_EQ(::recv(ends.other.get(), offer.data(), offer.size(), MSG_WAITALL), offer.size());
+  handoff::send(ends.other.get(), on, {&claimed, 1});
+  const auto served = serving.get();
+  for (std::size_t at = 0; at < 8; ++at)
+    EXPECT_EQ(test::toucher(memory.range().begin() + at * page).saw(), test::takes_sigbus);
+  EXPECT_EQ(test::first_wrong(right.bytes()), std::nullopt);
+  EXPECT_EQ(source.bytes_read(), 8 * page) << "nothing was read twice";
+}
+
+TEST(page_sharing, does_no_harm_to_the_pages_where_a_reader_registers_another_file) {
+  if (!test::has_minor_faults()) GTEST_SKIP() << "kernel lacks UFFD_FEATURE_MINOR_SHMEM";
+  expect_harmless(mapping::shared(8 * page));
+}
+
+TEST(page_sharing, does_no_harm_to_the_pages_where_a_reader_registers_no_file) {
+  if (!test::has_minor_faults()) GTEST_SKIP() << "kernel lacks UFFD_FEATURE_MINOR_SHMEM";
+  expect_harmless(mapping::anonymous(8 * page));
 }
 
 TEST(page_sharing, is_over_when_the_reading_process_is_killed) {

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -23,6 +24,7 @@
 #include "support/forked.hpp"
 #include "support/paging.hpp"
 #include "support/refusal.hpp"
+#include "support/sanitizers.hpp"
 #include "support/sharing.hpp"
 #include "support/sockets.hpp"
 #include "support/toucher.hpp"
@@ -42,12 +44,12 @@ class shared_pages_of : public testing::Test {
 
 TEST_F(shared_pages_of, another_process_are_those_of_its_source) {
   test::connected_sockets ends;
-  const pager pager;
   test::forked reader([&] {
     ends.one.reset();
     const shared_pages pages(std::move(ends.other));
     return test::first_wrong(pages.bytes()) ? 1 : 0;
   });
+  const pager pager;
   const auto memory = pager.map(test::counted_source(300 * page), test::to_be_shared);
   const auto serving = memory.share(std::move(ends.one));
   EXPECT_EQ(reader.wait(), test::exits_with(0));
@@ -118,6 +120,42 @@ TEST_F(shared_pages_of, a_process_are_not_inherited_by_children) {
   EXPECT_EQ(test::in_child([&] { both.reset(); }), test::exits_with(0));
   EXPECT_FALSE(both->pages.is_over());
   EXPECT_EQ(test::look(first + page), test::shows_source(page));
+}
+
+TEST_F(shared_pages_of, a_process_that_has_forked_are_inaccessible_once_they_are_not_served) {
+  const pager pager;
+  const auto memory = pager.map(test::counted_source(8 * page), test::to_be_shared);
+  auto both = test::show_here(memory);
+  const test::forked child([] { ::pause(); });
+  { const page_sharing ended = std::move(both.serving); }
+  EXPECT_TRUE(test::eventually([&] { return both.pages.is_over(); })) << "it has the socket, too";
+}
+
+TEST_F(shared_pages_of, a_process_that_has_forked_end_for_whoever_serves_them) {
+  const pager pager;
+  const auto memory = pager.map(test::counted_source(8 * page), test::to_be_shared);
+  auto both = test::show_here(memory);
+  const test::forked child([] { ::pause(); });
+  { const shared_pages ended = std::move(both.pages); }
+  EXPECT_TRUE(test::eventually([&] { return both.serving.is_over(); }));
+}
+
+// Which fills memory when it is mapped.
+TEST_F(shared_pages_of, a_process_that_locks_its_memory_are_asked_for_all_the_same) {
+  if (test::address_sanitizer || test::thread_sanitizer) GTEST_SKIP() << "it has too much memory";
+  const auto right_ones = [] {
+    if (::mlockall(MCL_FUTURE) != 0) return 77;
+    const pager pager;
+    for (const auto& how : {map_options(), test::to_be_shared})
+      if (test::first_wrong(pager.map(test::counted_source(8 * page), how).bytes())) return 1;
+    const auto memory = pager.map(test::counted_source(8 * page), test::to_be_shared);
+    const auto both = test::show_here(memory);
+    return test::first_wrong(both.pages.bytes()) ? 2 : 0;
+  };
+  const auto end = test::in_child(right_ones);
+  if (end == test::exits_with(77) || end == test::exits_with(99))
+    GTEST_SKIP() << "so much memory can't be locked (RLIMIT_MEMLOCK)";
+  EXPECT_EQ(end, test::exits_with(0));
 }
 
 class shared_pages_refuse : public testing::TestWithParam<int> {

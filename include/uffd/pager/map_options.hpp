@@ -29,7 +29,8 @@ enum class page_backing {
   anonymous,  ///< private memory of this process
   shared,     ///< a memfd that other processes may map, too (paged_memory::share()); it can't be
               ///< written. Needs feature::minor_shmem (Linux 5.14). A page is loaded once,
-              ///< whoever touches it, and counts once
+              ///< whoever touches it, and counts once. The kernel may swap even pinned pages out
+              ///< (mlock(2) keeps it from that); they come back by a fault
 };
 
 /// How a source is mapped.

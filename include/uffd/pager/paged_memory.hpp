@@ -128,9 +128,15 @@ class UFFDPP_EXPORT paged_memory {
   /// Shows the pages to the process at the other end of a connected Unix socket (SOCK_STREAM or
   /// SOCK_SEQPACKET), which waits for them (uffd::shared_pages): what it touches is loaded here.
   /// Throws std::system_error: EINVAL without page_backing::shared; EPROTO for an answer that is
-  /// none to this; and as handoff::send() and handoff::receive() say. Whoever is given the pages
-  /// may read all of the source, and its faults are served as far as the deadline; ask
-  /// handoff::peer_of() first.
+  /// none to this; ENOMEM where the budget has no room for the buffers, half of it at most for
+  /// all; and as handoff::send() and handoff::receive() say. A page that can't be had is SIGBUS for
+  /// the other process, or the end of sharing where its kernel can't poison (before Linux 6.6).
+  ///
+  /// Whoever is given the pages may read all of the source; can keep this process's thread, and the
+  /// end of the page_sharing, waiting by what he does to the handle that both share; holds pages
+  /// that were not loaded as zeroes where he touches memory that he has not registered, which no
+  /// budget counts; and can write to them where he is of the same user or has CAP_DAC_OVERRIDE. So
+  /// ask handoff::peer_of() first. Forked children of this process keep the connection.
   page_sharing share(unique_fd socket, const sharing_options& options = {}) const;
   /// How it will be used from now on.
   void advise(access_pattern expected) const noexcept;

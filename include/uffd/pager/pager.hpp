@@ -48,6 +48,8 @@ class UFFDPP_EXPORT pager {
   /// Serves faults in the threads that raise them, which is faster where many pages are touched
   /// singly. All its sources' read() must do only what a signal handler may (as those of
   /// memory_source and file_source do); system calls that meet a missing page fail with EFAULT.
+  /// Handlers of other signals must not touch the memory: the thread that they interrupt may be
+  /// busy with the same page.
   pager(async_signal_safe_t declared, const pager_options& options = {});
   /// Serves faults by a handler that others use too, which must outlive its mappings. Its buffers
   /// are not counted by the budget; at most so much is read at once (buffer_size).

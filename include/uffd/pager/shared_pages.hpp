@@ -15,7 +15,7 @@
 namespace uffd {
 
 /// Memory to read whose pages are those of another process's paged_memory: that process loads what
-/// is touched here, keeps what both see within its budget, and takes it away again. A page that it
+/// is touched here, within its budget, and takes it away again. A page that it
 /// can't have is SIGBUS for whoever touches it; once it ends, or ends its page_sharing, all of the
 /// memory is inaccessible (SIGSEGV), for what it drops then would read as zeroes. While it is
 /// stopped (SIGSTOP) faults wait.
