@@ -29,10 +29,10 @@ constexpr int scm_pidfd = 4;  // SCM_PIDFD, Linux 6.5: a descriptor where SO_PAS
 
 }  // namespace
 
-void send_with_descriptor(const connection& to, std::span<const std::byte> bytes, int descriptor) {
+void send_with_descriptor(const connection& to, std::span<std::byte> bytes, int descriptor) {
   descriptor_space space;
   for (bool is_first = true; !bytes.empty(); is_first = false) {
-    iovec part{const_cast<std::byte*>(bytes.data()), bytes.size()};
+    iovec part{bytes.data(), bytes.size()};
     msghdr message{};
     message.msg_iov = &part;
     message.msg_iovlen = 1;

@@ -13,7 +13,7 @@
 namespace uffd::detail {
 
 // The descriptor goes with the first byte.
-void send_with_descriptor(const connection& to, std::span<const std::byte> bytes, int descriptor);
+void send_with_descriptor(const connection& to, std::span<std::byte> bytes, int descriptor);
 
 // Keeps the first descriptor that comes with messages; closes the others.
 class received_descriptors {

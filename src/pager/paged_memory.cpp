@@ -12,6 +12,7 @@
 
 #include "pager/evictor.hpp"
 #include "pager/mapped_source.hpp"
+#include "pager/page_sharing_state.hpp"
 #include "uffd/error.hpp"
 
 namespace uffd {
@@ -149,6 +150,12 @@ std::span<std::byte> paged_memory::writable_bytes() const {
 }
 
 std::size_t paged_memory::page_size() const noexcept { return mapped_->region.page_size(); }
+
+page_sharing paged_memory::share(unique_fd socket, const sharing_options& options) const {
+  if (!mapped_->region.is_shared())
+    detail::throw_errno(EINVAL, "paged_memory::share: mapped without page_backing::shared");
+  return page_sharing(std::make_unique<page_sharing::state>(std::move(socket), *mapped_, options));
+}
 
 std::error_code paged_memory::prefetch(std::span<const std::byte> part) const noexcept {
   const auto pages = pages_of(mapped_->region, part);

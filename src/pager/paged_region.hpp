@@ -125,7 +125,7 @@ class paged_region {
                             std::span<const std::byte> bytes) noexcept;
   resolution show(fault& raised, std::size_t page, table_block& block) noexcept;
   resolution shown(std::size_t page, resolution answer) noexcept;
-  page_run hold(std::size_t page, table_block& block) noexcept;
+  page_run hold(std::size_t page, table_block& block) const noexcept;
   bool is_kept(std::size_t page) const noexcept;
   std::error_code keep(page_run run, std::span<const std::byte> bytes) const noexcept;
   std::error_code put(page_run claimed, std::span<const std::byte> bytes) const noexcept;

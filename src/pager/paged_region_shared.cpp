@@ -80,7 +80,7 @@ resolution paged_region::install_shared(fault& raised, std::size_t page, page_ru
 }
 
 // A clean page and those after it, claimed.
-page_run paged_region::hold(std::size_t page, table_block& block) noexcept {
+page_run paged_region::hold(std::size_t page, table_block& block) const noexcept {
   const auto first = page % page_table::pages_per_block;
   const auto most =
       std::min({page_table::pages_per_block, first + shown_at_once, first + pages() - page});

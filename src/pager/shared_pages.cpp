@@ -61,8 +61,9 @@ offered receive_offer(int socket, const sharing_options& options) {
 // read before it is served: nor does mlockall(2) fill it.
 class view {
  public:
-  view(int file, std::size_t bytes) : size_(bytes) {
-    memory_ = ::mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_NORESERVE, file, 0);
+  view(int file, std::size_t bytes)
+      : memory_(::mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_NORESERVE, file, 0)),
+        size_(bytes) {
     if (memory_ == MAP_FAILED) detail::throw_errno(errno, "shared_pages: mmap");
     ::madvise(memory_, bytes, MADV_DONTFORK);
     ::munlock(memory_, bytes);
@@ -86,7 +87,7 @@ class view {
 
  private:
   detail::process_mark home_ = detail::process_mark::here();
-  void* memory_ = nullptr;
+  void* memory_;
   std::size_t size_;
 };
 
