@@ -193,7 +193,9 @@ bool paged_region::may_go_ahead() const noexcept {
 void paged_region::load_ahead(fault& raised) noexcept {
   // Of a handler that isn't the pager's own the buffers may be smaller.
   if (!may_go_ahead() || raised.buffer(buffer_size()).size() < buffer_size()) return;
-  const bool is_last = ahead_.fetch_add(1, std::memory_order_relaxed) + 1 >= around_.threads;
+  // What serves another process's view has threads of its own, which nobody counts.
+  const bool is_last =
+      ahead_.fetch_add(1, std::memory_order_relaxed) + 1 >= around_.threads || is_shared();
   for (int windows = 0; windows < most_ahead; ++windows) {
     if (is_last && is_waited_for(raised.on())) break;
     const auto window = recorder_.window_ahead(readahead_);

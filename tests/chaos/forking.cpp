@@ -37,7 +37,7 @@ thread_local served_places of_parent;
 // Where a child has not inherited memory there would be room for others', a sanitizer's that starts
 // a thread before fork() has returned: it would look like ours that reads as zeroes. The sanitizer
 // holds its own locks here, so nothing may be instrumented.
-[[gnu::no_sanitize("thread")]] void reserve_what_is_absent() {
+[[gnu::no_sanitize_thread]] void reserve_what_is_absent() {
   constexpr int how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
   for (std::size_t i = 0; i < of_parent.count; ++i)
     ::syscall(SYS_mmap, of_parent.begin[i], of_parent.bytes, PROT_NONE, how, -1, 0L);
