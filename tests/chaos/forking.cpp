@@ -43,13 +43,18 @@ thread_local served_places of_parent;
     ::syscall(SYS_mmap, of_parent.begin[i], of_parent.bytes, PROT_NONE, how, -1, 0L);
 }
 
-pid_t fork_of(const area& memory) {
-  static const int registered = ::pthread_atfork(nullptr, nullptr, reserve_what_is_absent);
-  if (registered != 0) return -1;
+std::vector<std::uintptr_t> served_places_of(const area& memory) {
   std::vector<std::uintptr_t> served;
   for (std::size_t index = 0; index < memory.size(); ++index)
     if (memory[index].used_for == place::use::served) served.push_back(memory.at(index));
-  of_parent = {served.data(), served.size(), memory.page_size()};
+  return served;
+}
+
+// Frees nothing: in a child somebody may have the allocator's lock for ever.
+pid_t fork_with(const std::vector<std::uintptr_t>& served, std::size_t page_size) {
+  static const int registered = ::pthread_atfork(nullptr, nullptr, reserve_what_is_absent);
+  if (registered != 0) return -1;
+  of_parent = {served.data(), served.size(), page_size};
   const pid_t child = ::fork();
   of_parent = {};
   return child;
@@ -67,10 +72,11 @@ int wait_for(pid_t child) {
 void life::fork(const operation& what) {
   choices chosen(what.chosen);
   const bool kills = chosen.one_in(4);
+  const auto served = served_places_of(memory_);
   pid_t child = -1;
   {
     const std::shared_lock lock(forks_and_successions());
-    child = fork_of(memory_);
+    child = fork_with(served, memory_.page_size());
     if (child == 0) ::_exit(live_as_child(what));
   }
   if (child < 0) return;  // EAGAIN: too many processes
