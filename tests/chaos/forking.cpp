@@ -38,9 +38,9 @@ thread_local served_places of_parent;
 // a thread before fork() has returned: it would look like ours that reads as zeroes. The sanitizer
 // holds its own locks here, so nothing may be instrumented.
 [[gnu::no_sanitize_thread]] void reserve_what_is_absent() {
-  constexpr int how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
+  constexpr long how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
   for (std::size_t i = 0; i < of_parent.count; ++i)
-    ::syscall(SYS_mmap, of_parent.begin[i], of_parent.bytes, PROT_NONE, how, -1, 0L);
+    ::syscall(SYS_mmap, of_parent.begin[i], of_parent.bytes, long{PROT_NONE}, how, -1L, 0L);
 }
 
 std::vector<std::uintptr_t> served_places_of(const area& memory) {
