@@ -32,6 +32,7 @@
 #include "support/forked.hpp"
 #include "support/paging.hpp"
 #include "support/refusal.hpp"
+#include "support/sanitizers.hpp"
 #include "support/sharing.hpp"
 #include "support/sockets.hpp"
 #include "support/toucher.hpp"
@@ -326,6 +327,7 @@ TEST(page_sharing, does_no_harm_to_the_pages_where_a_reader_registers_no_file) {
 }
 
 TEST(page_sharing, is_over_when_the_reading_process_is_killed) {
+  if (test::thread_sanitizer) GTEST_SKIP() << "it takes a child's threads for the parent's";
   if (!test::has_minor_faults()) GTEST_SKIP() << "kernel lacks UFFD_FEATURE_MINOR_SHMEM";
   test::connected_sockets ends;
   test::forked reader([&] {

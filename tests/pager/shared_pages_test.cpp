@@ -43,6 +43,7 @@ class shared_pages_of : public testing::Test {
 };
 
 TEST_F(shared_pages_of, another_process_are_those_of_its_source) {
+  if (test::thread_sanitizer) GTEST_SKIP() << "it takes a child's threads for the parent's";
   test::connected_sockets ends;
   test::forked reader([&] {
     ends.one.reset();
@@ -91,6 +92,7 @@ struct slow_source {
 };
 
 TEST_F(shared_pages_of, a_killed_process_are_inaccessible_for_those_who_wait_too) {
+  if (test::thread_sanitizer) GTEST_SKIP() << "it takes a child's threads for the parent's";
   test::connected_sockets ends;
   test::forked owner([&] {
     ends.other.reset();
