@@ -6,14 +6,9 @@
 
 #include <algorithm>
 #include <bit>
-#include <cerrno>
-#include <cstring>
 #include <utility>
 
-#include "detail/monotonic.hpp"
 #include "pager/evictor.hpp"
-#include "uffd/detail/close_range.hpp"
-#include "uffd/resolve.hpp"
 
 namespace uffd::detail {
 namespace {
