@@ -7,7 +7,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
+#include <memory>
 
 #include "support/background.hpp"
 #include "support/forked.hpp"
@@ -143,8 +143,10 @@ TEST_F(signal_ranges_of_a_process, stay_while_somebody_looks_at_them) {
     served_range range;
     range.info.range = {60 * page, page};
     ranges_.add(range);
-    std::optional<signal_ranges::guest> guest;
-    ranges_.find(60 * page, [&](const range_table::entry& found) { guest.emplace(found); });
+    std::unique_ptr<signal_ranges::guest> guest;
+    ranges_.find(60 * page, [&](const range_table::entry& found) {
+      guest = std::make_unique<signal_ranges::guest>(found);
+    });
     ASSERT_TRUE(guest);
     test::background taking([&] { (ranges_.*take_out)(range); });
     EXPECT_TRUE(taking.blocks());
