@@ -198,6 +198,15 @@ TEST(mapping, huge_pages_have_their_size) {
   }
 }
 
+TEST(mapping, huge_pages_need_not_be_reserved) {
+  const auto more_than_there_are = std::size_t{1} << 40;
+  UFFDPP_REQUIRE(test::huge_pages(1));
+  const auto memory = mapping::huge_unreserved(more_than_there_are, test::huge_page_size);
+  EXPECT_EQ(memory.page_size(), test::huge_page_size);
+  EXPECT_EQ(memory.bytes().size(), more_than_there_are);
+  EXPECT_EQ(test::try_write(memory.range().end() - 1, 7), shows(7));
+}
+
 TEST(mapping, shared_huge_has_aliases) {
   UFFDPP_REQUIRE(test::huge_pages(1));
   const auto memory = mapping::shared_huge(1, test::huge_page_size);

@@ -37,6 +37,11 @@ class mapping {
   static mapping huge(std::size_t bytes, std::size_t page) {
     return make(bytes, checked(page), false, {});
   }
+  /// The same without any that are reserved beforehand: what is touched when the pool has none left
+  /// is SIGBUS, what is copied there fails.
+  static mapping huge_unreserved(std::size_t bytes, std::size_t page) {
+    return make(bytes, checked(page), false, {}, MAP_NORESERVE);
+  }
   /// Shared memory (memfd) of huge pages of `page` bytes.
   static mapping shared_huge(std::size_t bytes, std::size_t page) {
     const unsigned size = size_flag(checked(page));
@@ -124,11 +129,13 @@ class mapping {
     return file;
   }
 
-  static mapping make(std::size_t bytes, std::size_t page, bool is_shared, unique_fd file) {
+  static mapping make(std::size_t bytes, std::size_t page, bool is_shared, unique_fd file,
+                      int reservation = 0) {
     const std::size_t size = rounded(bytes, page);
     int flags = is_shared ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
     if (!is_shared && page != uffd::page_size())
-      flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | static_cast<int>(size_flag(page));
+      flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | static_cast<int>(size_flag(page)) |
+              reservation;
     void* memory = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, flags, file.get(), 0);
     if (memory == MAP_FAILED)
       detail::throw_errno(
