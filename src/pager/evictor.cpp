@@ -146,7 +146,7 @@ paged_region* evictor::find(paged_region::finds& found, std::size_t looks) noexc
       turn_ = (turn_ + 1) % regions_.size();
       ++ends;
     }
-    if (found.pages != 0) return &region;
+    if (found.bytes != 0) return &region;
   }
   return nullptr;
 }
@@ -154,7 +154,7 @@ paged_region* evictor::find(paged_region::finds& found, std::size_t looks) noexc
 bool evictor::make_room(std::size_t bytes) noexcept {
   if (!sweeping_.try_lock()) return false;
   paged_region::finds found;
-  found.wanted = std::max(bytes / page_size(), paged_region::finds::most);
+  found.wanted = std::max(bytes, paged_region::finds::most * page_size());
   auto* const region = find(found, looks_for_room);
   if (region != nullptr) drop(*region, std::span(found.clean).first(found.clean_runs));
   sweeping_.unlock();
@@ -189,7 +189,7 @@ bool evictor::take_window(page_range to, const handle& by) noexcept {
 // Source and kernel are waited for without the lock: others find room meanwhile.
 bool evictor::evict_some() noexcept {
   paged_region::finds found;
-  found.wanted = page_table::pages_per_block;
+  found.wanted = page_table::pages_per_block * page_size();
   found.takes_dirty = true;
   paged_region* region = nullptr;
   {

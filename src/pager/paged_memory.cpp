@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "uffd/pager/paged_memory.hpp"
 
-#include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 
 #include <cerrno>
 #include <optional>
@@ -12,6 +10,7 @@
 
 #include "pager/evictor.hpp"
 #include "pager/mapped_source.hpp"
+#include "pager/page_backing.hpp"
 #include "pager/page_sharing_state.hpp"
 #include "uffd/error.hpp"
 
@@ -29,49 +28,12 @@ spare_windows* spare_for(pager_threads& by, std::uint64_t bytes,
   return moves ? &*by.spare : nullptr;
 }
 
-serve_options options_for(const map_options& how, bool is_moved) {
+serve_options options_for(const map_options& how, std::size_t page, bool is_moved) {
   serve_options options;
+  options.page_size = page;
   if (how.writes != write_policy::none || is_moved) options.modes |= register_mode::write_protect;
   if (how.backing == page_backing::shared) options.modes |= register_mode::minor;
   return options;
-}
-
-// mlockall(2) may have filled it already. What is there would never be asked for.
-void empty(const mapping& memory) {
-  const auto all = memory.bytes();
-  ::munlock(all.data(), all.size());
-  // Of shared memory the file, too.
-  ::madvise(all.data(), all.size(), memory.file() < 0 ? MADV_DONTNEED : MADV_REMOVE);
-  if (memory.file() < 0) return;
-  // Who is given it can't change its size, nor write to it if he is another user.
-  if (::fchmod(memory.file(), S_IRUSR) != 0 ||
-      ::fcntl(memory.file(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
-    throw_errno(errno, "pager::map: the file of shared pages");
-}
-
-mapping make_memory(std::uint64_t bytes, const map_options& options, const spare_windows* spare) {
-  // Windows lie where huge pages do.
-  const auto more = spare != nullptr ? spare->window_bytes() : 0;
-  const auto size = static_cast<std::size_t>(bytes) + more;
-  auto memory =
-      options.backing == page_backing::shared ? mapping::shared(size) : mapping::anonymous(size);
-  memory.keep_from_children();
-  const auto all = memory.bytes();
-  empty(memory);
-  if (options.writes == write_policy::none && spare == nullptr &&
-      ::mprotect(all.data(), all.size(), PROT_READ) != 0)
-    throw_errno(errno, "pager::map: mprotect");
-  // A page that is filled must not bring its neighbours along. But where huge pages are moved to,
-  // no page table must be in their way: a fault makes one that it does not expect a huge page for.
-  const bool is_huge = spare != nullptr && spare->are_huge_pages();
-  ::madvise(all.data(), all.size(), is_huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
-  return memory;
-}
-
-page_range pages_in(const mapping& memory, std::uint64_t bytes, const spare_windows* spare) {
-  const auto unit = spare != nullptr ? spare->window_bytes() : memory.page_size();
-  return {align_up(memory.range().begin(), unit),
-          align_up(static_cast<std::size_t>(bytes), memory.page_size())};
 }
 
 void* pointer_to(page_range range) noexcept { return reinterpret_cast<void*>(range.begin()); }
@@ -82,12 +44,12 @@ mapped_source::mapped_source(std::shared_ptr<pager_threads> threads, any_source 
                              const map_options& options)
     : by(std::move(threads)),
       spare(spare_for(*by, source.size(), options)),
-      memory(make_memory(source.size(), options, spare)),
+      memory(make_backing(source.size(), options, spare)),
       pages(pages_in(memory, source.size(), spare)),
       region(std::move(source), pages, options,
-             {&by->on(), by->evicting.get(), spare, memory.file(), by->buffer_size, by->counts,
-              by->threads_that_may_go_on()}),
-      served(by->serve(pages, region, options_for(options, spare != nullptr))) {
+             {&by->on(), memory.page_size(), by->evicting.get(), spare, memory.file(),
+              by->buffer_size, by->counts, by->threads_that_may_go_on()}),
+      served(by->serve(pages, region, options_for(options, memory.page_size(), spare != nullptr))) {
   by->evicting->add(region);
   by->watch.add(region);
 }

@@ -9,6 +9,8 @@
 #include <utility>
 
 #include "pager/evictor.hpp"
+#include "uffd/page_range.hpp"
+#include "uffd/resolve.hpp"
 
 namespace uffd::detail {
 namespace {
@@ -32,7 +34,7 @@ paged_region::paged_region(any_source source, page_range memory, const map_optio
                            const surroundings& around)
     : source_(std::move(source)),
       memory_(memory),
-      page_size_(uffd::page_size()),
+      page_size_(around.page_size),
       around_(around),
       writes_(options.writes),
       most_at_once_(
@@ -49,12 +51,22 @@ page_entry& paged_region::entry(std::size_t page) noexcept {
   return table_.existing(page)[page % page_table::pages_per_block];
 }
 
-// Anonymous memory that is not there is none of the page cache's either.
+// Anonymous memory that is not there is none of the page cache's either. Of a huge page mincore(2)
+// may take the mark that protected it for the page.
 bool paged_region::is_resident(std::size_t page) const noexcept {
+  const auto begin = range_of({page, 1}).begin();
+  if (is_huge())
+    if (const auto seen = state_of_page(*around_.on, begin)) return seen->present;
   unsigned char there = 0;
-  const auto range = range_of({page, 1});
-  return ::mincore(reinterpret_cast<void*>(range.begin()), range.size(), &there) == 0 &&
-         (there & 1U) != 0;
+  return ::mincore(reinterpret_cast<void*>(begin), 1, &there) == 0 && (there & 1U) != 0;
+}
+
+// What the pool has no huge page for: some kernels say of it that it is there (Linux 6.18).
+bool paged_region::lacks_pages(page_run installed) const noexcept {
+  if (!is_huge()) return false;
+  for (auto page = installed.first; page < installed.end(); ++page)
+    if (!is_resident(page)) return true;
+  return false;
 }
 
 resolution paged_region::serve(fault& raised) noexcept {

@@ -37,6 +37,7 @@ class paged_region {
   // What the pager knows of itself.
   struct surroundings {
     const handle* on = nullptr;
+    std::size_t page_size = 0;
     evictor* budget = nullptr;
     spare_windows* spare = nullptr;  // null where nothing is moved
     int file = -1;                   // of shared memory, as large as that
@@ -113,6 +114,7 @@ class paged_region {
  private:
   using table_block = page_table::block;
   static constexpr std::size_t no_page = SIZE_MAX;
+  static constexpr std::int64_t pause_before_retry = 1'000'000;  // nanoseconds
 
   resolution serve_write(fault& raised, page_entry& at) noexcept;
   resolution refuse_writes() noexcept;
@@ -120,6 +122,8 @@ class paged_region {
   resolution load(fault& raised, std::size_t page, bool for_writing) noexcept;
   resolution install(fault& raised, std::size_t page, page_run run,
                      std::span<const std::byte> bytes, bool opens) noexcept;
+  resolution copy(fault& raised, page_run run, std::span<const std::byte> bytes,
+                  flags<fill_mode> mode) const noexcept;
   resolution refuse(std::size_t page, page_run run, resolution answer) noexcept;
   resolution install_shared(fault& raised, std::size_t page, page_run run,
                             std::span<const std::byte> bytes) noexcept;
@@ -130,7 +134,8 @@ class paged_region {
   std::error_code keep(page_run run, std::span<const std::byte> bytes) const noexcept;
   std::error_code put(page_run claimed, std::span<const std::byte> bytes) const noexcept;
   std::error_code show_pinned(page_run pinned) const noexcept;
-  resolution fail_or_retry(std::size_t page, std::error_code error) noexcept;
+  resolution fail_or_retry(std::size_t page, std::error_code error,
+                           std::int64_t pause = pause_before_retry) noexcept;
   std::error_code failure() const noexcept;
 
   // Memory that is moved to must be writable, so that what may not be written is protected, too.
@@ -143,7 +148,9 @@ class paged_region {
   flags<fill_mode> fill() const noexcept {
     return protects() ? flags<fill_mode>(fill_mode::write_protect) : flags<fill_mode>();
   }
+  bool is_huge() const noexcept { return page_size_ != uffd::page_size(); }
   bool is_resident(std::size_t page) const noexcept;
+  bool lacks_pages(page_run installed) const noexcept;
   page_entry& entry(std::size_t page) noexcept;
   template <class Change>
   void for_each(page_run run, Change&& change) noexcept;
@@ -251,12 +258,12 @@ struct paged_region::finds {
   std::size_t clean_runs = 0;
   std::array<page_run, most> dirty;
   std::size_t dirty_runs = 0;
-  std::size_t pages = 0;
-  std::size_t wanted = 0;  // pages: it may find a few more
+  std::size_t bytes = 0;
+  std::size_t wanted = 0;  // bytes: it may find a few pages more
   bool takes_dirty = false;
 
   bool is_full() const noexcept {
-    return clean_runs == most || dirty_runs == most || pages >= wanted;
+    return clean_runs == most || dirty_runs == most || bytes >= wanted;
   }
 };
 

@@ -58,7 +58,7 @@ void paged_region::look_at(page_entry& at, std::size_t page, finds& found) noexc
   }
   const auto claimed = is_dirty ? paging_state::writing : paging_state::leaving;
   if (!at.change(seen, seen.with(claimed))) return;
-  ++found.pages;
+  found.bytes += page_size_;
   if (is_dirty)
     add(found.dirty, found.dirty_runs, {page, 1});
   else
@@ -67,7 +67,7 @@ void paged_region::look_at(page_entry& at, std::size_t page, finds& found) noexc
 
 void paged_region::look_at_window(table_block& block, std::size_t index, finds& found) noexcept {
   if (!claim_window(block, index)) return;
-  found.pages += window_pages();
+  found.bytes += window_pages() * page_size_;
   add(found.clean, found.clean_runs, {block.first_page() + index, window_pages()});
 }
 

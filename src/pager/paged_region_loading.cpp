@@ -113,7 +113,7 @@ resolution paged_region::load(fault& raised, std::size_t page, bool for_writing)
     if (loaded == window_load::unreadable) shrink_to(page, run);
   }
   if (!reserve(run, page))
-    return fail_or_retry(page, std::make_error_code(std::errc::not_enough_memory));
+    return fail_or_retry(page, std::make_error_code(std::errc::not_enough_memory), 0);
   const auto buffer = raised.buffer(run.count * page_size_);
   std::span<const std::byte> bytes;
   auto error = read_watched(run, page, buffer, bytes, &raised);
@@ -134,6 +134,13 @@ resolution paged_region::load(fault& raised, std::size_t page, bool for_writing)
   return answer;
 }
 
+resolution paged_region::copy(fault& raised, page_run run, std::span<const std::byte> bytes,
+                              flags<fill_mode> mode) const noexcept {
+  const auto answer = raised.copy(range_of(run), bytes, mode);
+  if (answer.is_resolved() && lacks_pages(run)) return std::errc::not_enough_memory;
+  return answer;
+}
+
 // `opens` the page that was waited for: it can be written without another fault.
 resolution paged_region::install(fault& raised, std::size_t page, page_run run,
                                  std::span<const std::byte> bytes, bool opens) noexcept {
@@ -143,7 +150,7 @@ resolution paged_region::install(fault& raised, std::size_t page, page_run run,
   };
   const auto first = opens || bytes.size() > first_alone_bytes ? page_run{page, 1} : run;
   if (opens) entry(page).change(paging_state::loading, paging_state::opening);
-  const auto answer = raised.copy(range_of(first), part(first), opens ? flags<fill_mode>() : mode);
+  const auto answer = copy(raised, first, part(first), opens ? flags<fill_mode>() : mode);
   if (!answer.is_resolved()) {
     if (opens) entry(page).change(paging_state::opening, paging_state::loading);
     return refuse(page, run, answer);
@@ -154,7 +161,7 @@ resolution paged_region::install(fault& raised, std::size_t page, page_run run,
   for (const page_run rest :
        {page_run{page + 1, run.end() - page - 1}, page_run{run.first, page - run.first}}) {
     if (rest.count == 0) continue;
-    if (raised.copy(range_of(rest), part(rest), mode).is_resolved()) {
+    if (copy(raised, rest, part(rest), mode).is_resolved()) {
       become(rest, paging_state::clean, no_page);
     } else {
       around_.budget->release(rest.count * page_size_);
@@ -173,10 +180,12 @@ resolution paged_region::refuse(std::size_t page, page_run run, resolution answe
   return answer;
 }
 
-// With the page claimed and not counted.
-resolution paged_region::fail_or_retry(std::size_t page, std::error_code error) noexcept {
+// With the page claimed and not counted. Who serves himself would try again at once.
+resolution paged_region::fail_or_retry(std::size_t page, std::error_code error,
+                                       std::int64_t pause) noexcept {
   if (is_transient(error) && !overdue_.is_overdue(page)) {
     give_back({page, 1});
+    if (pause != 0 && around_.threads == 0) call_sleep(pause);
     return resolution::retry();
   }
   overdue_.forget(page);

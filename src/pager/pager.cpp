@@ -14,6 +14,7 @@
 
 #include "pager/evictor.hpp"
 #include "pager/mapped_source.hpp"
+#include "pager/page_backing.hpp"
 #include "uffd/error.hpp"
 
 namespace uffd {
@@ -46,7 +47,8 @@ std::size_t buffer_size_for(const memory_budget& budget, std::size_t buffers) no
 open_options opened_by(const pager_options& options) {
   auto open = options.open;
   open.optional |= feature::poison | feature::move | feature::pagefault_flag_wp |
-                   feature::missing_shmem | feature::minor_shmem;
+                   feature::missing_shmem | feature::minor_shmem | feature::missing_hugetlbfs |
+                   feature::wp_hugetlbfs_shmem;
   return open;
 }
 
@@ -138,14 +140,7 @@ paged_memory pager::map_any(any_source source, const map_options& options) const
   if (source.size() > SIZE_MAX / 2) detail::throw_errno(ENOMEM, "pager::map: the source");
   if (options.writes == write_policy::write_back && !source.is_writable())
     detail::throw_errno(EROFS, "pager::map: write_policy::write_back of a read-only source");
-  if (options.backing == page_backing::shared) {
-    if (options.writes != write_policy::none)
-      detail::throw_errno(EINVAL, "pager::map: page_backing::shared can't be written");
-    if (!threads_->on().features().has(feature::minor_shmem))
-      detail::throw_errno(ENOTSUP,
-                          "pager::map: page_backing::shared needs a handle with "
-                          "feature::minor_shmem (Linux 5.14)");
-  }
+  detail::check_backing(options, threads_->on().features(), threads_->buffer_size);
   return paged_memory(
       std::make_unique<detail::mapped_source>(threads_, std::move(source), options));
 }

@@ -31,6 +31,10 @@ enum class page_backing {
               ///< written. Needs feature::minor_shmem (Linux 5.14). A page is loaded once,
               ///< whoever touches it, and counts once. The kernel may swap even pinned pages out
               ///< (mlock(2) keeps it from that); they come back by a fault
+  huge,       ///< private memory of huge pages (hugetlb), of which the machine must have as many
+              ///< free as the budget holds (vm.nr_hugepages): one that it lacks is ENOMEM. Needs
+              ///< feature::missing_hugetlbfs (Linux 4.11) and MADV_DONTNEED of huge pages (5.18),
+              ///< to be written feature::wp_hugetlbfs_shmem (5.19). A page is read whole
 };
 
 /// How a source is mapped.
@@ -39,6 +43,8 @@ struct map_options {
   write_policy writes = write_policy::none;
   /// Where its pages are kept.
   page_backing backing = page_backing::anonymous;
+  /// Bytes in a page of page_backing::huge, 2 MiB at most; 0: the system's default.
+  std::size_t huge_page = 0;
   /// Bytes that are read at least, at a multiple of as many; rounded up to a power of two of whole
   /// pages, 2 MiB at most. 0: what the source advises, else one page.
   std::size_t unit = 0;

@@ -33,7 +33,8 @@ struct pager_options {
   open_options open = {};
 };
 
-/// Maps sources: each mapping fills itself when it is touched, with pages of the system's size.
+/// Maps sources: each mapping fills itself when it is touched, with pages of the system's size, or
+/// huge ones (page_backing::huge).
 ///
 /// Its memory lives on when it ends: what it started ends with the last mapping. Sources are called
 /// on the threads that serve faults, and by prefetch(), pin(), flush() and the budget's thread in
@@ -56,10 +57,12 @@ class UFFDPP_EXPORT pager {
   explicit pager(fault_handler& by, const pager_options& options = {});
 
   /// Maps all of a source, which it takes over (or refers to: std::ref()). Throws
-  /// std::system_error: EROFS for write_policy::write_back of a source that is not writable, EINVAL
-  /// for an empty one, and for page_backing::shared with another policy than write_policy::none,
-  /// ENOTSUP where the handle lacks feature::minor_shmem that it needs, ENOMEM where the source is
-  /// larger than the address space.
+  /// std::system_error: EROFS for write_policy::write_back of a source that is not writable; EINVAL
+  /// for an empty one, for page_backing::shared with another policy than write_policy::none, for
+  /// huge pages of a size that the kernel does not have or that no buffer of a thread can hold (a
+  /// thirty-second of the budget for all threads, 2 MiB at most; of a handler that others use too,
+  /// its buffer_size); ENOTSUP where handle or kernel lack what a page_backing needs; ENOMEM where
+  /// the source is larger than the address space.
   template <class S>
   requires page_source<std::unwrap_reference_t<S>> paged_memory map(S&& source,
                                                                     const map_options& options = {})
