@@ -80,6 +80,18 @@ TEST_P(failing_source_of, has_all_the_time_again_once_a_page_was_had) {
   EXPECT_EQ(fails, 0);
 }
 
+TEST_P(failing_source_of, is_asked_again_but_not_all_the_time) {
+  constexpr int always = 1 << 30;
+  std::atomic<int> fails{always};
+  const test::any_pager pager(GetParam());
+  map_options options;
+  options.deadline = std::chrono::milliseconds(100);
+  const auto memory = pager->map(half_source{&fails}, options);
+  EXPECT_EQ(test::look_at(memory, page), test::takes_sigbus);
+  EXPECT_GT(always - fails, 1);
+  EXPECT_LT(always - fails, 1000);
+}
+
 // Gives half of what it is asked for, and says nothing.
 struct short_source {
   std::uint64_t size() const noexcept { return 4 * page; }
