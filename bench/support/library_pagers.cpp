@@ -13,8 +13,9 @@ pager_options options_for(const paging_plan& plan) {
   return options;
 }
 
-map_options mapped_for(const paging_plan& plan, told about) {
+map_options mapped_for(const paging_plan& plan, told about, page_backing backing) {
   map_options options;
+  options.backing = backing;
   if (plan.writable) options.writes = write_policy::write_back;
   if (about == told::pattern)
     options.expected = plan.sequential ? access_pattern::sequential : access_pattern::random;
@@ -24,10 +25,11 @@ map_options mapped_for(const paging_plan& plan, told about) {
 class library_file final : public paged_file {
  public:
   library_file(const pager& by, const numbered_file& file, const paging_plan& plan, told about,
-               file_access access = file_access::read_immutable)
+               file_access access = file_access::read_immutable,
+               page_backing backing = page_backing::anonymous)
       : memory_(by.map(file_source(file.open(plan.writable, plan.direct),
                                    plan.writable ? file_access::read_write : access),
-                       mapped_for(plan, about))),
+                       mapped_for(plan, about, backing))),
         base_(const_cast<std::byte*>(memory_.bytes().data())) {}
 
   std::byte* base() const noexcept override { return base_; }
@@ -46,6 +48,12 @@ class library_file final : public paged_file {
 std::unique_ptr<paged_file> page_by_threads(const numbered_file& file, const paging_plan& plan,
                                             told about) {
   return std::make_unique<library_file>(pager(options_for(plan)), file, plan, about);
+}
+
+std::unique_ptr<paged_file> page_by_threads_to_huge_pages(const numbered_file& file,
+                                                          const paging_plan& plan, told about) {
+  return std::make_unique<library_file>(pager(options_for(plan)), file, plan, about,
+                                        file_access::read_immutable, page_backing::huge);
 }
 
 std::unique_ptr<paged_file> page_in_thread(const numbered_file& file, const paging_plan& plan,

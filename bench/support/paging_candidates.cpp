@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "support/huge_pages.hpp"
 #include "support/mapped_file.hpp"
 #include "support/raw_pagers.hpp"
 #include "support/read_loop.hpp"
@@ -31,6 +32,12 @@ std::vector<named_pager> by_hand() {
   };
 }
 
+bool has_huge_pages_for(const paging_workload& work) {
+  const auto pool = reserved_huge_pages();
+  const auto bytes = work.plan.budget != 0 ? work.plan.budget : work.file_bytes;
+  return pool.page_size != 0 && pool.free >= (bytes + pool.page_size - 1) / pool.page_size;
+}
+
 }  // namespace
 
 std::string_view baseline_of(const paging_workload& work) {
@@ -43,6 +50,10 @@ std::vector<named_pager> pagers_for(const paging_workload& work, told about) {
   if (!work.plan.sequential && work.plan.budget == 0 && work.threads == 1)
     all.push_back({std::string(names::checked), [about](const file& of, const plan& how) {
                      return page_in_thread_checked(of, how, about);
+                   }});
+  if (work.plan.sequential && has_huge_pages_for(work))
+    all.push_back({std::string(names::huge), [about](const file& of, const plan& how) {
+                     return page_by_threads_to_huge_pages(of, how, about);
                    }});
   const auto baseline = std::find_if(all.begin(), all.end(), [&](const named_pager& each) {
     return each.name == baseline_of(work);

@@ -16,6 +16,7 @@ namespace names {
 inline constexpr std::string_view in_thread = "pager in-thread";
 inline constexpr std::string_view threaded = "pager threaded";
 inline constexpr std::string_view checked = "pager in-thread, file watched";
+inline constexpr std::string_view huge = "pager threaded, huge pages";
 inline constexpr std::string_view raw_in_thread = "raw in-thread";
 inline constexpr std::string_view raw_threaded = "raw threaded";
 inline constexpr std::string_view raw_protects = "raw in-thread (fills protected)";

@@ -39,8 +39,8 @@ std::size_t unreserved_huge_pages() {
 class empty_huge_page_pool : public test::every_pager {
  protected:
   void SetUp() override {
-    UFFDPP_REQUIRE(test::kernel_has(uffd::feature::missing_hugetlbfs |
-                                    uffd::feature::wp_hugetlbfs_shmem));
+    UFFDPP_REQUIRE(
+        test::kernel_has(uffd::feature::missing_hugetlbfs | uffd::feature::wp_hugetlbfs_shmem));
     UFFDPP_REQUIRE(test::huge_pages(2));
   }
 

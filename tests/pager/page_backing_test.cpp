@@ -90,8 +90,7 @@ std::size_t resident_pages(const paged_memory& memory) {
 class huge_pages_of : public test::every_pager {
  protected:
   void SetUp() override {
-    UFFDPP_REQUIRE(
-        test::kernel_has(feature::missing_hugetlbfs | feature::wp_hugetlbfs_shmem));
+    UFFDPP_REQUIRE(test::kernel_has(feature::missing_hugetlbfs | feature::wp_hugetlbfs_shmem));
     UFFDPP_REQUIRE(test::huge_pages(budget_bytes / huge));
     CPU_ZERO(&allowed_);
     ASSERT_EQ(::sched_getaffinity(0, sizeof allowed_, &allowed_), 0);
@@ -198,12 +197,11 @@ TEST_P(huge_pages_of, a_pin_stay_and_are_written_back) {
   few_words source(48);
   const auto memory = map(std::ref(source), write_policy::write_back);
   {
-    const auto pinned =
-        memory.pin(memory.bytes().subspan(3 * huge, 2 * huge), pin_access::write);
+    const auto pinned = memory.pin(memory.bytes().subspan(3 * huge, 2 * huge), pin_access::write);
     for (std::size_t page = 8; page < 48; ++page)
       ASSERT_EQ(test::look_at(memory, page * huge), test::shows(static_cast<int>(page * 4 + 1)));
     const std::array<std::uint64_t, 2> written{70, 71};
-    std::memcpy(pinned.bytes().data(), &written[0], sizeof written[0]);
+    std::memcpy(pinned.bytes().data(), written.data(), sizeof written[0]);
     std::memcpy(pinned.bytes().data() + huge, &written[1], sizeof written[1]);
     EXPECT_FALSE(memory.flush());
   }
@@ -279,8 +277,8 @@ TEST(page_backing, of_huge_pages_of_no_such_size_is_EINVAL) {
   UFFDPP_REQUIRE(test::kernel_has(feature::missing_hugetlbfs));
   const pager pager;
   for (const std::size_t odd : {huge / 2, huge - 1})
-    EXPECT_EQ(
-        test::thrown([&] { static_cast<void>(pager.map(few_words(1), of_pages(odd))); }), EINVAL)
+    EXPECT_EQ(test::thrown([&] { static_cast<void>(pager.map(few_words(1), of_pages(odd))); }),
+              EINVAL)
         << odd;
 }
 
@@ -301,19 +299,16 @@ TEST(page_backing, of_huge_pages_has_the_systems_default_size) {
 }
 
 TEST(page_backing, that_a_handler_can_not_serve_is_ENOTSUP_and_names_the_feature) {
-  UFFDPP_REQUIRE(
-      test::kernel_has(feature::missing_hugetlbfs | feature::wp_hugetlbfs_shmem));
+  UFFDPP_REQUIRE(test::kernel_has(feature::missing_hugetlbfs | feature::wp_hugetlbfs_shmem));
   fault_handler_options how;
   how.forks = fork_policy::not_inherited;
   for (const auto writes : {write_policy::none, write_policy::write_back}) {
     fault_handler handler([](fault&) -> resolution { return std::errc::invalid_argument; }, how);
-    const auto refused = test::refusal_of([&] {
-      static_cast<void>(pager(handler).map(few_words(1), of_huge_pages(writes)));
-    });
+    const auto refused = test::refusal_of(
+        [&] { static_cast<void>(pager(handler).map(few_words(1), of_huge_pages(writes))); });
     EXPECT_EQ(refused.number, ENOTSUP);
     const bool first = writes == write_policy::none;
-    EXPECT_TRUE(refused.names(first ? "missing_hugetlbfs" : "wp_hugetlbfs_shmem"))
-        << refused.words;
+    EXPECT_TRUE(refused.names(first ? "missing_hugetlbfs" : "wp_hugetlbfs_shmem")) << refused.words;
     how.open.optional |= feature::missing_hugetlbfs;
   }
 }
