@@ -41,6 +41,7 @@ set(compiled
   sigbus_handler
   handoff
   handle_keeper
+  tracking/write_tracker
   pager/page_source
   pager/any_source
   pager/memory_source

@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: MIT
+#include "uffd/tracking/write_tracker.hpp"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <optional>
+#include <random>
+#include <span>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "support/forked.hpp"
+#include "support/memory.hpp"
+#include "support/page_flags.hpp"
+#include "support/refusal.hpp"
+#include "support/requires.hpp"
+#include "support/sight.hpp"
+#include "uffd/handle.hpp"
+#include "uffd/mapping.hpp"
+#include "uffd/region.hpp"
+
+namespace uffd {
+namespace {
+
+using runs = std::vector<page_range>;
+
+runs collected(const tracked_memory& tracked) {
+  runs found;
+  tracked.collect([&](page_range run) { found.push_back(run); });
+  return found;
+}
+runs collected(const tracked_memory& tracked, page_range part) {
+  runs found;
+  tracked.collect(part, [&](page_range run) { found.push_back(run); });
+  return found;
+}
+
+void write(std::uintptr_t address, int value = 7) {
+  ASSERT_EQ(test::try_write(address, value), test::shows(value));
+}
+
+class written_pages_of : public testing::TestWithParam<test::memory_kind> {
+ protected:
+  static constexpr std::size_t pages = 8;
+
+  void SetUp() override {
+    UFFDPP_REQUIRE(test::kernel_has(feature::wp_async));
+    UFFDPP_REQUIRE(test::available(GetParam(), pages, register_mode::write_protect));
+    memory_.emplace(GetParam(), pages);
+    tracker_.emplace();
+  }
+  tracked_memory track() const { return tracker_->track(memory().range(), memory().page_size()); }
+  const test::memory& memory() const { return *memory_; }
+
+ private:
+  std::optional<test::memory> memory_;
+  std::optional<write_tracker> tracker_;
+};
+UFFDPP_ON_EVERY_KIND(written_pages_of);
+
+TEST_P(written_pages_of, memory_are_none_at_first) {
+  write(memory().at(2));
+  const auto tracked = track();
+  EXPECT_EQ(tracked.range(), memory().range());
+  EXPECT_EQ(tracked.page_size(), memory().page_size());
+  EXPECT_EQ(collected(tracked), runs{});
+}
+
+TEST_P(written_pages_of, memory_are_those_that_were_written_since) {
+  for (const bool touched : {false, true}) {
+    if (touched)
+      for (std::size_t page = 0; page < pages; ++page) write(memory().at(page), 1);
+    const auto tracked = track();
+    for (const std::size_t page : {1U, 3U, 4U, 7U}) write(memory().at(page) + 9);
+    const runs expected{memory().page(1), memory().page(3, 2), memory().page(7)};
+    EXPECT_EQ(collected(tracked), expected);
+    EXPECT_EQ(collected(tracked), runs{});
+    write(memory().at(4));
+    EXPECT_EQ(collected(tracked), runs{memory().page(4)});
+  }
+}
+
+TEST_P(written_pages_of, memory_are_not_those_that_were_read) {
+  const auto tracked = track();
+  for (std::size_t page = 0; page < pages; ++page)
+    EXPECT_EQ(test::look(memory().at(page)), test::shows(0));
+  EXPECT_EQ(collected(tracked), runs{});
+  write(memory().at(5));
+  EXPECT_EQ(collected(tracked), runs{memory().page(5)});
+}
+
+TEST_P(written_pages_of, memory_are_found_again_by_who_only_peeks) {
+  const auto tracked = track();
+  write(memory().at(0));
+  std::array<page_range, 4> found;
+  for (int look = 0; look < 2; ++look) {
+    const auto seen = tracked.peek(tracked.range(), found);
+    ASSERT_EQ(seen.written.size(), 1U);
+    EXPECT_EQ(seen.written.front(), memory().page(0));
+    EXPECT_TRUE(seen.rest.empty());
+  }
+  EXPECT_EQ(collected(tracked), runs{memory().page(0)});
+  runs none;
+  tracked.peek([&](page_range run) { none.push_back(run); });
+  EXPECT_EQ(none, runs{});
+}
+
+TEST_P(written_pages_of, memory_that_a_buffer_can_not_hold_come_with_the_rest) {
+  const auto tracked = track();
+  for (std::size_t page = 0; page < pages; page += 2) write(memory().at(page));
+  std::array<page_range, 1> one;
+  auto part = tracked.range();
+  for (std::size_t page = 0; page < pages; page += 2) {
+    const auto found = tracked.collect(part, one);
+    ASSERT_EQ(found.written.size(), 1U);
+    EXPECT_EQ(found.written.front(), memory().page(page));
+    part = found.rest;
+  }
+  EXPECT_EQ(tracked.collect(part.empty() ? memory().page(7) : part, one).written.size(), 0U);
+}
+
+TEST_P(written_pages_of, a_part_are_told_alone) {
+  const auto tracked = track();
+  write(memory().at(1));
+  write(memory().at(6));
+  EXPECT_EQ(collected(tracked, memory().page(4, 4)), runs{memory().page(6)});
+  EXPECT_EQ(collected(tracked), runs{memory().page(1)});
+}
+
+TEST_P(written_pages_of, memory_are_those_that_system_calls_write_too) {
+  const auto tracked = track();
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  const unique_fd from(ends[0]);
+  const unique_fd to(ends[1]);
+  ASSERT_EQ(::write(to.get(), "abc", 3), 3);
+  EXPECT_EQ(::read(from.get(), memory().bytes().data() + 3 * memory().page_size(), 3), 3);
+  EXPECT_EQ(collected(tracked), runs{memory().page(3)});
+}
+
+// Of other memory the kernel keeps the mark, though what was private is lost.
+TEST_P(written_pages_of, anonymous_memory_are_those_that_were_dropped) {
+  for (std::size_t page = 0; page < pages; ++page) write(memory().at(page), 1);
+  const auto tracked = track();
+  void* const dropped = memory().bytes().data() + memory().page_size();
+  if (::madvise(dropped, memory().page_size(), MADV_DONTNEED) != 0)
+    GTEST_SKIP() << "this kernel can't drop such pages";
+  const bool is_anonymous = GetParam() == test::memory_kind::anonymous;
+  const auto expected = is_anonymous ? runs{memory().page(1)} : runs{};
+  EXPECT_EQ(collected(tracked), expected);
+  EXPECT_EQ(test::look(memory().at(1)), test::shows(test::is_shared(GetParam()) ? 1 : 0));
+  EXPECT_EQ(collected(tracked), runs{});
+  write(memory().at(1));
+  EXPECT_EQ(collected(tracked), runs{memory().page(1)});
+}
+
+TEST_P(written_pages_of, memory_that_was_protected_meanwhile_are_still_known) {
+  const auto tracked = track();
+  const auto protect = [&](int how) {
+    ASSERT_EQ(::mprotect(memory().bytes().data(), memory().size(), how), 0);
+  };
+  write(memory().at(2));
+  protect(PROT_READ);
+  protect(PROT_READ | PROT_WRITE);
+  write(memory().at(3));
+  EXPECT_EQ(collected(tracked), runs{memory().page(2, 2)});
+}
+
+TEST_P(written_pages_of, a_child_are_its_own) {
+  for (std::size_t page = 0; page < pages; ++page) write(memory().at(page), 1);
+  const auto tracked = track();
+  write(memory().at(6));
+  EXPECT_EQ(test::in_child([&] {
+              if (test::try_write(memory().at(1), 2) != test::shows(2)) return 1;
+              return test::thrown([&] { static_cast<void>(collected(tracked)); });
+            }),
+            test::exits_with(EOWNERDEAD));
+  EXPECT_EQ(collected(tracked), runs{memory().page(6)});
+  write(memory().at(2));
+  EXPECT_EQ(collected(tracked), runs{memory().page(2)});
+}
+
+TEST_P(written_pages_of, memory_are_not_told_once_it_ends) {
+  {
+    const auto tracked = track();
+    write(memory().at(1));
+  }
+  write(memory().at(2));
+  EXPECT_EQ(test::look(memory().at(1)), test::shows(7));
+  const auto again = track();
+  EXPECT_EQ(collected(again), runs{});
+}
+
+// Who copies what was written has all that was, in the end: each thread counts in words of its own.
+TEST_P(written_pages_of, several_threads_are_never_lost) {
+  constexpr std::size_t threads = 3;
+  const auto words = std::span(reinterpret_cast<std::atomic<std::uint32_t>*>(memory().begin()),
+                               memory().size() / sizeof(std::uint32_t));
+  const auto per_page = words.size() / pages;
+  const auto tracked = track();
+  std::vector<std::uint32_t> copied(pages * threads);
+  std::atomic<std::size_t> running{threads};
+  std::vector<std::jthread> writers;
+  for (std::size_t each = 0; each < threads; ++each)
+    writers.emplace_back([&, each] {
+      std::mt19937 random(static_cast<unsigned>(each));
+      for (int i = 0; i < 30'000; ++i) words[random() % pages * per_page + each].fetch_add(1);
+      --running;
+    });
+  const auto copy = [&](page_range run) {
+    for (auto page = (run.begin() - memory().begin()) / memory().page_size();
+         page < (run.end() - memory().begin()) / memory().page_size(); ++page)
+      for (std::size_t each = 0; each < threads; ++each)
+        copied[page * threads + each] = words[page * per_page + each].load();
+  };
+  std::size_t rounds = 0;
+  for (; running != 0; ++rounds) tracked.collect(copy);
+  writers.clear();
+  tracked.collect(copy);
+  EXPECT_GT(rounds, 1U);
+  for (std::size_t page = 0; page < pages; ++page)
+    for (std::size_t each = 0; each < threads; ++each)
+      EXPECT_EQ(copied[page * threads + each], words[page * per_page + each].load())
+          << "page " << page << ", thread " << each;
+}
+
+class write_tracker_of_memory : public testing::Test {
+ protected:
+  void SetUp() override { UFFDPP_REQUIRE(test::kernel_has(feature::wp_async)); }
+};
+
+TEST_F(write_tracker_of_memory, tells_a_transparent_huge_page_whole_and_then_in_parts) {
+  constexpr std::size_t huge = test::huge_page_size;
+  const auto memory = mapping::anonymous(2 * huge);
+  const page_range page(align_up(memory.range().begin(), huge), huge);
+  if (::madvise(reinterpret_cast<void*>(page.begin()), huge, MADV_HUGEPAGE) != 0)
+    GTEST_SKIP() << "this kernel has no transparent huge pages";
+  write(page.begin(), 1);
+  if (!test::is_huge_mapped(page)) GTEST_SKIP() << "no huge page was to be had";
+  const write_tracker tracker;
+  const auto tracked = tracker.track(page);
+  EXPECT_EQ(collected(tracked), runs{});
+  write(page.begin() + huge / 2);
+  const auto found = collected(tracked);
+  ASSERT_EQ(found.size(), 1U);
+  EXPECT_TRUE(found.front().contains(page.begin() + huge / 2));
+  EXPECT_EQ(collected(tracked), runs{});
+  write(page.begin() + huge / 2);
+  const page_range second_half(page.begin() + huge / 2, huge / 2);
+  EXPECT_EQ(collected(tracked, second_half).size(), 1U);
+  EXPECT_EQ(collected(tracked, second_half), runs{});
+}
+
+TEST_F(write_tracker_of_memory, tells_what_was_mapped_over_as_EPERM) {
+  const auto memory = mapping::anonymous(4 * page_size());
+  const write_tracker tracker;
+  const auto tracked = tracker.track(memory);
+  void* const at = memory.bytes().data() + page_size();
+  ASSERT_EQ(::mmap(at, page_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+                   -1, 0),
+            at);
+  EXPECT_EQ(test::thrown([&] { static_cast<void>(collected(tracked)); }), EPERM);
+}
+
+// Moved next to what is tracked it would become one mapping with that, and the kernel (6.18) tracks
+// neither any more.
+TEST_F(write_tracker_of_memory, does_not_follow_what_is_moved) {
+  const auto memory = mapping::anonymous(2 * page_size());
+  const auto room = mapping::anonymous(3 * page_size());
+  const write_tracker tracker;
+  const auto tracked = tracker.track(memory);
+  void* const to = room.bytes().data() + page_size();
+  void* const moved = ::mremap(memory.bytes().data() + page_size(), page_size(), page_size(),
+                               MREMAP_MAYMOVE | MREMAP_FIXED, to);
+  ASSERT_EQ(moved, to);
+  write(room.range().begin() + page_size());
+  write(memory.range().begin());
+  EXPECT_EQ(collected(tracked), (runs{{memory.range().begin(), page_size()}}));
+}
+
+TEST_F(write_tracker_of_memory, refuses_other_parts_and_buffers_without_room) {
+  const auto memory = mapping::anonymous(4 * page_size());
+  const write_tracker tracker;
+  const auto tracked = tracker.track(memory);
+  std::array<page_range, 2> into;
+  const auto begin = memory.range().begin();
+  for (const page_range part :
+       {page_range(begin - page_size(), page_size()), page_range(begin, 5 * page_size()),
+        page_range(begin + 1, page_size()), page_range(begin, 1)})
+    EXPECT_EQ(test::thrown([&] { static_cast<void>(tracked.collect(part, into)); }), EINVAL)
+        << to_string(part);
+  EXPECT_EQ(test::thrown([&] { static_cast<void>(tracked.collect(tracked.range(), {})); }), EINVAL);
+}
+
+TEST_F(write_tracker_of_memory, refuses_what_is_registered_or_not_aligned_or_not_mapped) {
+  const auto memory = mapping::anonymous(2 * page_size());
+  const auto begin = memory.range().begin();
+  const write_tracker tracker;
+  EXPECT_EQ(test::thrown([&] { static_cast<void>(tracker.track({begin, 1})); }), EINVAL);
+  EXPECT_NE(test::thrown([&] { static_cast<void>(tracker.track(test::unmapped_page())); }), 0);
+  const auto on = handle::open();
+  const region registered(on, memory);
+  EXPECT_EQ(test::thrown([&] { static_cast<void>(tracker.track(memory)); }), EBUSY);
+}
+
+TEST_F(write_tracker_of_memory, may_end_before_what_it_tracks) {
+  const auto memory = mapping::anonymous(page_size());
+  std::optional<write_tracker> tracker(std::in_place);
+  auto tracked = tracker->track(memory);
+  tracker.reset();
+  const auto moved = std::move(tracked);
+  write(memory.range().begin());
+  EXPECT_EQ(collected(moved), runs{memory.range()});
+}
+
+}  // namespace
+}  // namespace uffd
