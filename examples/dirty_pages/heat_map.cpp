@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
 #include <string_view>
 #include <utility>
 
@@ -44,15 +43,14 @@ std::string heat_map::svg() const {
       margin + static_cast<int>(columns_) * cell, static_cast<int>(rows_.size()) * cell);
   int top = 0;
   for (const auto& each : rows_) {
-    fmt::format_to(std::back_inserter(text), "<text x=\"4\" y=\"{}\">{}</text>\n", top + cell - 2,
-                   each.name);
+    text += fmt::format("<text x=\"4\" y=\"{}\">{}</text>\n", top + cell - 2, each.name);
     int left = margin;
     for (const double share : each.shares) {
       if (share > 0)
-        fmt::format_to(std::back_inserter(text),
-                       "<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" fill=\"#b30000\""
-                       " fill-opacity=\"{:.2f}\"/>\n",
-                       left, top, cell, cell, 0.1 + 0.9 * share);
+        text += fmt::format(
+            "<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" fill=\"#b30000\""
+            " fill-opacity=\"{:.2f}\"/>\n",
+            left, top, cell, cell, 0.1 + 0.9 * share);
       left += cell;
     }
     top += cell;

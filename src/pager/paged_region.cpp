@@ -61,12 +61,16 @@ bool paged_region::is_resident(std::size_t page) const noexcept {
   return ::mincore(reinterpret_cast<void*>(begin), 1, &there) == 0 && (there & 1U) != 0;
 }
 
-// What the pool has no huge page for: some kernels say of it that it is there (Linux 6.18).
+// What the pool has no huge page for: some kernels say of it that it is there (Linux 6.18). Then
+// none of them is: one that only was on its way to other memory must not come back.
 bool paged_region::lacks_pages(page_run installed) const noexcept {
   if (!is_huge()) return false;
-  for (auto page = installed.first; page < installed.end(); ++page)
-    if (!is_resident(page)) return true;
-  return false;
+  auto page = installed.first;
+  while (page < installed.end() && is_resident(page)) ++page;
+  if (page == installed.end()) return false;
+  const auto range = range_of(installed);
+  ::madvise(reinterpret_cast<void*>(range.begin()), range.size(), MADV_DONTNEED);
+  return true;
 }
 
 resolution paged_region::serve(fault& raised) noexcept {
