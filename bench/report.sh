@@ -11,9 +11,11 @@ min_time=0.2
 pairs=9
 faults=16384
 paging=
+tracking=
 while getopts qh option; do
   case $option in
-    q) min_time=0.01 pairs=2 faults=1024 paging='--runs 2 --file 64M --accesses 5000' ;;
+    q) min_time=0.01 pairs=2 faults=1024 paging='--runs 2 --file 64M --accesses 5000' \
+      tracking='--runs 2 --size 64M' ;;
     h) usage && exit 0 ;;
     *) usage >&2 && exit 2 ;;
   esac
@@ -98,6 +100,13 @@ plot_paging() {
   write '' '![accesses per second](paging.svg)'
 }
 
+run_tracking() {
+  say 'tracked_epoch: write_tracker beside the same by hand and by SIGSEGV'
+  write '' '## Which pages were written' ''
+  # shellcheck disable=SC2086
+  "$build/bench/tracked_epoch" $tracking >>"$report"
+}
+
 run_latency() {
   say 'fault_latency'
   "$build/bench/fault_latency" --benchmark_min_time=$min_time \
@@ -162,6 +171,7 @@ describe_machine
 run_overhead
 run_instructions
 run_paging
+run_tracking
 run_latency
 describe_latency
 say "written: $report"
