@@ -52,8 +52,9 @@ class UFFDPP_EXPORT tracked_memory {
   ///     }
   ///
   /// Throws std::system_error: EINVAL for another part or an empty buffer; EPERM where something
-  /// else was mapped there meanwhile, which nobody tracks; EOWNERDEAD in a forked child. Different
-  /// threads may collect at once: each write is told to one of them.
+  /// else was mapped there meanwhile, which nobody tracks (what it had found by then is not told);
+  /// EOWNERDEAD in a forked child. Different threads may collect at once: each write is told to one
+  /// of them.
   written_pages collect(page_range part, std::span<page_range> into) const {
     return scan(part, into, true);
   }
@@ -101,13 +102,15 @@ class UFFDPP_EXPORT tracked_memory {
 /// for memory that is registered with userfaultfd already.
 ///
 /// - A page that was never touched counts as written when it is written, not when it is read. For
-///   that the kernel marks it: half a per mille of the memory for page tables.
+///   that the kernel marks it: two per mille of the memory for page tables, where pages are small.
 /// - Anonymous memory that is dropped (MADV_DONTNEED) counts as written. Other memory does not: of
 ///   private pages of a file, and of private huge pages, what they had is lost untold.
 /// - Where transparent huge pages are used, one may count as a whole until a part of it was
 ///   collected.
 /// - What reaches shared memory otherwise, through another mapping or the file, is not told; so it
 ///   is with writes of a forked child, which can't collect either.
+/// - Direct input, and what else a device writes by itself, counts when it begins: what arrives
+///   after a collect() meanwhile is not told.
 /// - mremap(2) to a place next to tracked memory may end its tracking (seen with Linux 6.18), which
 ///   collect() tells as EPERM.
 ///
