@@ -34,6 +34,8 @@ void check_huge(const map_options& options, flags<feature> has, std::size_t buff
          "page_backing::huge that is written needs a handle with feature::wp_hugetlbfs_shmem "
          "(Linux 5.19)");
   const auto page = page_size_of(options);
+  if (page <= page_size())
+    throw_errno(EINVAL, "pager::map: " + std::to_string(page) + " bytes is no size of a huge page");
   if (page > buffer_size)
     throw_errno(EINVAL, "pager::map: huge pages of " + std::to_string(page) +
                             " bytes need buffers as large: those have " +

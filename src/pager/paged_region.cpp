@@ -52,24 +52,28 @@ page_entry& paged_region::entry(std::size_t page) noexcept {
 }
 
 // Anonymous memory that is not there is none of the page cache's either. Of a huge page mincore(2)
-// may take the mark that protected it for the page.
+// may take the mark that protected it for the page; without a mark it knows better, for a page that
+// the kernel moves to other memory is not present for a moment.
 bool paged_region::is_resident(std::size_t page) const noexcept {
   const auto begin = range_of({page, 1}).begin();
   if (is_huge())
-    if (const auto seen = state_of_page(*around_.on, begin)) return seen->present;
+    if (const auto seen = state_of_page(*around_.on, begin))
+      if (seen->present || seen->write_protected) return seen->present;
   unsigned char there = 0;
   return ::mincore(reinterpret_cast<void*>(begin), 1, &there) == 0 && (there & 1U) != 0;
 }
 
-// What the pool has no huge page for: some kernels say of it that it is there (Linux 6.18). Then
-// none of them is: one that only was on its way to other memory must not come back.
-bool paged_region::lacks_pages(page_run installed) const noexcept {
+// What was installed, but the pool had no huge page for it: some kernels say of that that it is
+// there (Linux 6.18). Then none of them is, and the pool is given some time.
+bool paged_region::drop_if_lacking(page_run installed) const noexcept {
   if (!is_huge()) return false;
   auto page = installed.first;
   while (page < installed.end() && is_resident(page)) ++page;
   if (page == installed.end()) return false;
   const auto range = range_of(installed);
-  ::madvise(reinterpret_cast<void*>(range.begin()), range.size(), MADV_DONTNEED);
+  if (::madvise(reinterpret_cast<void*>(range.begin()), range.size(), MADV_DONTNEED) != 0)
+    return false;
+  call_sleep(pause_for_huge_page);
   return true;
 }
 

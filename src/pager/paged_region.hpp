@@ -114,7 +114,8 @@ class paged_region {
  private:
   using table_block = page_table::block;
   static constexpr std::size_t no_page = SIZE_MAX;
-  static constexpr std::int64_t pause_before_retry = 1'000'000;  // nanoseconds
+  static constexpr std::int64_t pause_before_retry = 1'000'000;  // nanoseconds, as the next
+  static constexpr std::int64_t pause_for_huge_page = 10'000'000;
 
   resolution serve_write(fault& raised, page_entry& at) noexcept;
   resolution refuse_writes() noexcept;
@@ -150,7 +151,7 @@ class paged_region {
   }
   bool is_huge() const noexcept { return page_size_ != uffd::page_size(); }
   bool is_resident(std::size_t page) const noexcept;
-  bool lacks_pages(page_run installed) const noexcept;
+  bool drop_if_lacking(page_run installed) const noexcept;
   page_entry& entry(std::size_t page) noexcept;
   template <class Change>
   void for_each(page_run run, Change&& change) noexcept;

@@ -26,7 +26,7 @@ std::error_code paged_region::put(page_run claimed,
   if (is_shared()) return keep(claimed, bytes);
   const auto answer =
       resolve::copy(*around_.on, range_of(claimed).begin(), bytes, fill(), page_size_);
-  if (answer.is_resolved() && lacks_pages(claimed))
+  if (answer.is_resolved() && drop_if_lacking(claimed))
     return std::make_error_code(std::errc::not_enough_memory);
   if (answer.is_resolved() || answer.error()) return answer.error();
   return std::make_error_code(std::errc::resource_unavailable_try_again);

@@ -137,7 +137,7 @@ resolution paged_region::load(fault& raised, std::size_t page, bool for_writing)
 resolution paged_region::copy(fault& raised, page_run run, std::span<const std::byte> bytes,
                               flags<fill_mode> mode) const noexcept {
   const auto answer = raised.copy(range_of(run), bytes, mode);
-  if (answer.is_resolved() && lacks_pages(run)) return std::errc::not_enough_memory;
+  if (answer.is_resolved() && drop_if_lacking(run)) return std::errc::not_enough_memory;
   return answer;
 }
 

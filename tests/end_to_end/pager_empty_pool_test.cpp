@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstddef>
 #include <fstream>
+#include <functional>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -52,13 +53,16 @@ class empty_huge_page_pool : public test::every_pager {
     options.backing = uffd::page_backing::huge;
     options.huge_page = huge;
     options.deadline = deadline;
-    auto memory = (*pager_)->map(test::counted_source(2 * huge), options);
+    auto memory = (*pager_)->map(std::ref(source_), options);
     others_.emplace(uffd::mapping::huge(unreserved_huge_pages() * huge, huge));
     return memory;
   }
   void refill() { others_.reset(); }
 
+  std::size_t reads() const { return source_.reads(); }
+
  private:
+  const test::counted_source source_{2 * huge};
   std::optional<uffd::mapping> others_;
   std::optional<test::any_pager> pager_;
 };
@@ -71,6 +75,7 @@ TEST_P(empty_huge_page_pool, is_sigbus_for_who_touches_and_ENOMEM_for_who_asks) 
   EXPECT_EQ(test::thrown([&] { static_cast<void>(memory.pin(memory.bytes().first(1))); }), ENOMEM);
   EXPECT_EQ(test::look_at(memory, 0), test::takes_sigbus);
   EXPECT_EQ(test::try_write(test::address_of(memory.bytes()[1]), 5), test::takes_sigbus);
+  EXPECT_LT(reads(), 1000U) << "in four times a second";
   refill();
   EXPECT_FALSE(memory.prefetch(memory.bytes().subspan(huge)));
   EXPECT_EQ(test::first_wrong(memory.bytes().subspan(huge), huge), std::nullopt);

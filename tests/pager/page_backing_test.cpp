@@ -276,7 +276,7 @@ TEST(page_backing, of_huge_pages_that_no_buffer_can_hold_is_EINVAL_and_names_the
 TEST(page_backing, of_huge_pages_of_no_such_size_is_EINVAL) {
   UFFDPP_REQUIRE(test::kernel_has(feature::missing_hugetlbfs));
   const pager pager;
-  for (const std::size_t odd : {huge / 2, huge - 1})
+  for (const std::size_t odd : {huge / 2, huge - 1, page_size()})
     EXPECT_EQ(test::thrown([&] { static_cast<void>(pager.map(few_words(1), of_pages(odd))); }),
               EINVAL)
         << odd;
