@@ -99,7 +99,11 @@ class readahead {
       }
     }
     auto& oldest = streams_[turn_.fetch_add(1, std::memory_order_relaxed) % streams];
-    return remember(oldest, first, pattern == access_pattern::sequential ? most_ : unit_);
+    if (pattern == access_pattern::sequential) return remember(oldest, first, most_);
+    const auto read = remember(oldest, first, unit_);
+    // One touch is no reason to read ahead, even where a unit is as large as any window.
+    if (unit_ == most_) oldest.size.store(0, std::memory_order_relaxed);
+    return read;
   }
   // Ends where one of the largest windows would, so that those that follow are aligned.
   std::size_t cut(std::size_t first, std::size_t count) const noexcept {

@@ -87,6 +87,16 @@ TEST_F(readahead_of_single_pages, lets_who_comes_first_read_what_is_due) {
   EXPECT_EQ(windows_.ahead(pages).first, 1024U);
 }
 
+TEST(readahead, of_units_as_large_as_windows_waits_for_the_second_touch) {
+  readahead ahead(access_pattern::automatic, 1, 1, 1);
+  EXPECT_EQ(ahead.window(10, 100).count, 1U);
+  EXPECT_EQ(ahead.ahead(100).count, 0U);
+  EXPECT_EQ(ahead.window(30, 100).count, 1U);
+  EXPECT_EQ(ahead.ahead(100).count, 0U);
+  EXPECT_EQ(ahead.window(31, 100).count, 1U);
+  EXPECT_EQ(ahead.ahead(100).first, 32U);
+}
+
 TEST(readahead, keeps_to_its_unit) {
   readahead windows(access_pattern::automatic, 8, 4, 64);
   EXPECT_EQ(windows.window(13, pages).first, 8U);
