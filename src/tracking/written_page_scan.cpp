@@ -52,6 +52,11 @@ page_range written_page_scan::find_some(page_range part, std::span<page_range> i
   if (runs == -EPERM)
     throw_errno(EPERM, "tracked_memory " + to_string(part) + ": something else was mapped there");
   if (runs < 0) throw_errno(-runs, "tracked_memory " + to_string(part));
+  // Of a huge page it protects all or nothing, and of some sizes nothing.
+  if (runs == 0 && scan.walk_end <= part.begin())
+    throw_errno(ENOTSUP, "tracked_memory " + to_string(part) +
+                             ": this kernel can't protect a part of a page, nor huge pages of all"
+                             " sizes");
   for (std::size_t i = 0; i < static_cast<std::size_t>(runs); ++i) {
     const auto run = range_between(found[i].start, found[i].end);
     // The kernel begins a new one where its buffer was full.

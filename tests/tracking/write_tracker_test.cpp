@@ -129,7 +129,9 @@ TEST_P(written_pages_of, memory_that_a_buffer_can_not_hold_come_with_the_rest) {
     EXPECT_EQ(found.written.front(), memory().page(page));
     part = found.rest;
   }
-  EXPECT_EQ(tracked.collect(part.empty() ? memory().page(7) : part, one).written.size(), 0U);
+  // Whether the kernel looked at the last page too is its own affair.
+  EXPECT_TRUE(memory().page(7).contains(part)) << to_string(part);
+  EXPECT_EQ(collected(tracked), runs{});
 }
 
 TEST_P(written_pages_of, a_part_are_told_alone) {
@@ -212,13 +214,12 @@ TEST_P(written_pages_of, several_threads_are_never_lost) {
   const auto per_page = words.size() / pages;
   const auto tracked = track();
   std::vector<std::uint32_t> copied(pages * threads);
-  std::atomic<std::size_t> running{threads};
+  std::atomic<bool> are_over{false};
   std::vector<std::jthread> writers;
   for (std::size_t each = 0; each < threads; ++each)
     writers.emplace_back([&, each] {
       std::mt19937 random(static_cast<unsigned>(each));
-      for (int i = 0; i < 30'000; ++i) words[random() % pages * per_page + each].fetch_add(1);
-      --running;
+      while (!are_over) words[random() % pages * per_page + each].fetch_add(1);
     });
   const auto copy = [&](page_range run) {
     for (auto page = (run.begin() - memory().begin()) / memory().page_size();
@@ -226,11 +227,10 @@ TEST_P(written_pages_of, several_threads_are_never_lost) {
       for (std::size_t each = 0; each < threads; ++each)
         copied[page * threads + each] = words[page * per_page + each].load();
   };
-  std::size_t rounds = 0;
-  for (; running != 0; ++rounds) tracked.collect(copy);
+  for (int round = 0; round < 1000; ++round) tracked.collect(copy);
+  are_over = true;
   writers.clear();
   tracked.collect(copy);
-  EXPECT_GT(rounds, 1U);
   for (std::size_t page = 0; page < pages; ++page)
     for (std::size_t each = 0; each < threads; ++each)
       EXPECT_EQ(copied[page * threads + each], words[page * per_page + each].load())
@@ -262,6 +262,19 @@ TEST_F(write_tracker_of_memory, tells_a_transparent_huge_page_whole_and_then_in_
   const page_range second_half(page.begin() + huge / 2, huge / 2);
   EXPECT_EQ(collected(tracked, second_half).size(), 1U);
   EXPECT_EQ(collected(tracked, second_half), runs{});
+}
+
+TEST_F(write_tracker_of_memory, refuses_parts_of_huge_pages_that_it_was_not_told_of) {
+  UFFDPP_REQUIRE(test::available(test::memory_kind::huge, 1, register_mode::write_protect));
+  const auto memory = mapping::huge(test::huge_page_size, test::huge_page_size);
+  const write_tracker tracker;
+  const auto tracked = tracker.track(memory.range());
+  write(memory.range().begin());
+  EXPECT_EQ(test::thrown([&] {
+              collected(tracked, {memory.range().begin(), page_size()});
+            }),
+            ENOTSUP);
+  EXPECT_EQ(collected(tracked), runs{memory.range()});
 }
 
 TEST_F(write_tracker_of_memory, tells_what_was_mapped_over_as_EPERM) {
@@ -310,7 +323,7 @@ TEST_F(write_tracker_of_memory, refuses_what_is_registered_or_not_aligned_or_not
   const auto begin = memory.range().begin();
   const write_tracker tracker;
   EXPECT_EQ(test::thrown([&] { static_cast<void>(tracker.track({begin, 1})); }), EINVAL);
-  EXPECT_NE(test::thrown([&] { static_cast<void>(tracker.track(test::unmapped_page())); }), 0);
+  EXPECT_EQ(test::thrown([&] { static_cast<void>(tracker.track(test::unmapped_page())); }), EINVAL);
   const auto on = handle::open();
   const region registered(on, memory);
   EXPECT_EQ(test::thrown([&] { static_cast<void>(tracker.track(memory)); }), EBUSY);

@@ -53,8 +53,9 @@ class UFFDPP_EXPORT tracked_memory {
   ///
   /// Throws std::system_error: EINVAL for another part or an empty buffer; EPERM where something
   /// else was mapped there meanwhile, which nobody tracks (what it had found by then is not told);
-  /// EOWNERDEAD in a forked child. Different threads may collect at once: each write is told to one
-  /// of them.
+  /// ENOTSUP for huge pages whose size was not given to track(), and of other sizes than those of
+  /// transparent ones where the kernel can't; EOWNERDEAD in a forked child. Different threads may
+  /// collect at once: each write is told to one of them.
   written_pages collect(page_range part, std::span<page_range> into) const {
     return scan(part, into, true);
   }
@@ -121,8 +122,8 @@ class UFFDPP_EXPORT write_tracker {
   explicit write_tracker(const open_options& open = {});
 
   /// Tracks memory from now on; `page` is how many bytes a page of it has. Throws
-  /// std::system_error: EINVAL for what isn't aligned to that or no such memory, EBUSY for what is
-  /// registered with another userfaultfd, ENOMEM for what is not mapped.
+  /// std::system_error: EINVAL for what isn't aligned to that or no such memory, EINVAL or ENOMEM
+  /// for what is not mapped, EBUSY for what is registered with another userfaultfd.
   tracked_memory track(page_range memory, std::size_t page = page_size()) const;
   /// Tracks all of a mapping, which must outlive it.
   tracked_memory track(const mapping& memory) const {
