@@ -128,8 +128,9 @@ void paged_lane::end(std::optional<paged_memory>& memory, choices& chosen) {
   store_.calm_down(true);
   if (chosen.one_in(2)) {
     where_[0].doing("flushes at the end");
-    // The first time it may tell of an error in the background.
-    if (memory->flush() && memory->flush()) {
+    // It may tell of an error in the background that came before, and then of one that was under
+    // way in the evictor's thread.
+    if (memory->flush() && memory->flush() && memory->flush()) {
       say("pager_load: a flush() fails though its source doesn't\n");
       end_wrong(where_[0]);
     }
