@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "support/cpus.hpp"
 #include "support/huge_pages.hpp"
 #include "support/mapped_file.hpp"
 #include "support/raw_pagers.hpp"
@@ -35,6 +36,9 @@ std::vector<named_pager> by_hand() {
 bool has_huge_pages_for(const paging_workload& work) {
   const auto pool = reserved_huge_pages();
   const auto bytes = work.plan.budget != 0 ? work.plan.budget : work.file_bytes;
+  // A buffer of each thread must hold a page, and is a part of the budget.
+  if (work.plan.budget != 0 && work.plan.budget / 32 / allowed_cpus().size() < pool.page_size)
+    return false;
   return pool.page_size != 0 && pool.free >= (bytes + pool.page_size - 1) / pool.page_size;
 }
 
