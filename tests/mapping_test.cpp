@@ -19,6 +19,7 @@
 #include "support/forked.hpp"
 #include "support/memory.hpp"
 #include "support/operations.hpp"
+#include "support/page_flags.hpp"
 #include "support/requires.hpp"
 #include "support/sight.hpp"
 
@@ -205,6 +206,21 @@ TEST(mapping, huge_pages_need_not_be_reserved) {
   EXPECT_EQ(memory.page_size(), test::huge_page_size);
   EXPECT_EQ(memory.bytes().size(), more_than_there_are);
   EXPECT_EQ(test::try_write(memory.range().end() - 1, 7), shows(7));
+}
+
+TEST(mapping, huge_unreserved_is_empty_though_all_memory_is_locked) {
+  UFFDPP_REQUIRE(test::huge_pages(4));
+  const auto pages_there = [] {
+    if (::mlockall(MCL_FUTURE) != 0) return 77;
+    const auto memory = mapping::huge_unreserved(4 * test::huge_page_size, test::huge_page_size);
+    int count = 0;
+    for (std::size_t i = 0; i < 4; ++i)
+      if (test::is_there(memory.range().begin() + i * test::huge_page_size)) ++count;
+    return count;
+  };
+  const auto end = test::in_child(pages_there);
+  if (end == test::exits_with(77)) GTEST_SKIP() << "memory can't be locked";
+  EXPECT_EQ(end, test::exits_with(0));
 }
 
 TEST(mapping, shared_huge_has_aliases) {

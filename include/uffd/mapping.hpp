@@ -38,9 +38,14 @@ class mapping {
     return make(bytes, checked(page), false, {});
   }
   /// The same without any that are reserved beforehand: what is touched when the pool has none left
-  /// is SIGBUS, what is copied there fails.
+  /// is SIGBUS, what is copied there fails. mlockall(2) does not fill it.
   static mapping huge_unreserved(std::size_t bytes, std::size_t page) {
-    return make(bytes, checked(page), false, {}, MAP_NORESERVE);
+    auto made = make(bytes, checked(page), false, {}, MAP_NORESERVE, PROT_NONE);
+    const auto all = made.bytes();
+    ::munlock(all.data(), all.size());
+    if (::mprotect(all.data(), all.size(), PROT_READ | PROT_WRITE) != 0)
+      detail::throw_errno(errno, "mapping: mprotect");
+    return made;
   }
   /// Shared memory (memfd) of huge pages of `page` bytes.
   static mapping shared_huge(std::size_t bytes, std::size_t page) {
@@ -130,13 +135,13 @@ class mapping {
   }
 
   static mapping make(std::size_t bytes, std::size_t page, bool is_shared, unique_fd file,
-                      int reservation = 0) {
+                      int reservation = 0, int protection = PROT_READ | PROT_WRITE) {
     const std::size_t size = rounded(bytes, page);
     int flags = is_shared ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
     if (!is_shared && page != uffd::page_size())
       flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | static_cast<int>(size_flag(page)) |
               reservation;
-    void* memory = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, flags, file.get(), 0);
+    void* memory = ::mmap(nullptr, size, protection, flags, file.get(), 0);
     if (memory == MAP_FAILED)
       detail::throw_errno(
           errno,
