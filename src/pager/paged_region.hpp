@@ -192,9 +192,14 @@ class paged_region {
     return run.count == window_pages() && run.first % run.count == 0;
   }
 
-  std::error_code load_here(page_run claimed, std::span<std::byte> buffer) noexcept;
-  std::error_code load_next(page_run wanted, std::span<std::byte> buffer,
-                            std::size_t& done) noexcept;
+  // What became of pages that somebody asked for.
+  struct asked {
+    std::size_t done = 0;  // pages that are there now
+    std::error_code error;
+    bool is_final = false;  // whatever the error, it is no use to ask again
+  };
+  asked load_here(page_run claimed, std::span<std::byte> buffer) noexcept;
+  asked load_next(page_run wanted, std::span<std::byte> buffer) noexcept;
   std::error_code load_all(page_run wanted, std::span<std::byte> buffer) noexcept;
   std::error_code open(std::size_t page, std::span<std::byte> buffer) noexcept;
 

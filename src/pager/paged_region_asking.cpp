@@ -33,81 +33,75 @@ std::error_code paged_region::put(page_run claimed,
 }
 
 // Installs what was claimed, or gives it back.
-std::error_code paged_region::load_here(page_run claimed, std::span<std::byte> buffer) noexcept {
+paged_region::asked paged_region::load_here(page_run claimed,
+                                            std::span<std::byte> buffer) noexcept {
+  const asked given_up{0, std::make_error_code(std::errc::timed_out), true};
   if (moves() && is_window(claimed)) {
     const auto loaded = load_window(claimed, no_page);
-    if (loaded == window_load::done) return {};
-    if (loaded == window_load::given_up) return std::make_error_code(std::errc::timed_out);
+    if (loaded == window_load::done) return {claimed.count, {}, false};
+    if (loaded == window_load::given_up) return given_up;
   }
   auto& budget = *around_.budget;
   const auto size = claimed.count * page_size_;
   if (!budget.reserve(size) && (!budget.make_room(size) || !budget.reserve(size))) {
     give_back_to_others(claimed);
-    return std::make_error_code(std::errc::not_enough_memory);
+    return {0, std::make_error_code(std::errc::not_enough_memory), false};
   }
   std::span<const std::byte> bytes;
   const auto answer_of_source = read_watched(claimed, no_page, buffer, bytes);
-  if (!answer_of_source) return std::make_error_code(std::errc::timed_out);
+  if (!answer_of_source) return given_up;
   auto error = *answer_of_source;
   if (!error) {
     error = put(claimed, bytes);
     if (!error) {
       become(claimed, paging_state::clean, no_page);
       count(counts_.pages_loaded, claimed.count);
-      return {};
+      return {claimed.count, {}, false};
     }
   }
   budget.release(size);
   give_back_to_others(claimed);
-  return error;
+  return {0, error, false};
 }
 
-// The first pages of `wanted`: `done` says how many are there now. None, and no error: somebody
-// else is at it.
-std::error_code paged_region::load_next(page_run wanted, std::span<std::byte> buffer,
-                                        std::size_t& done) noexcept {
-  done = 0;
+// The first pages of `wanted`. None, and no error: somebody else is at it.
+paged_region::asked paged_region::load_next(page_run wanted, std::span<std::byte> buffer) noexcept {
   auto* const block = table_.at(wanted.first);
-  if (block == nullptr) return std::make_error_code(std::errc::not_enough_memory);
+  if (block == nullptr) return {0, std::make_error_code(std::errc::not_enough_memory), false};
   auto& at = (*block)[wanted.first % page_table::pages_per_block];
   const auto seen = at.load();
   // One that is being written may have to leave after that, unless it was pinned before.
-  if (seen.is_present() && !(seen.is_pinned() && seen.state() == paging_state::writing)) {
-    done = 1;
-    return {};
-  }
-  if (seen.state() == paging_state::failed) return failure();
+  if (seen.is_present() && !(seen.is_pinned() && seen.state() == paging_state::writing))
+    return {1, {}, false};
+  if (seen.state() == paging_state::failed) return {0, failure(), true};
   if (!at.change(paging_state::absent, paging_state::loading)) return {};
   auto window = wanted;
   window.count = std::min(wanted.count, buffer.size() / page_size_);
-  auto claimed = claim(window, wanted.first);
-  auto error = load_here(claimed, buffer);
+  const auto claimed = claim(window, wanted.first);
+  const auto first_try = load_here(claimed, buffer);
+  // Somebody else may have read it meanwhile, or be about to.
+  if (first_try.is_final && at.load().state() != paging_state::absent) return {};
+  if (!first_try.error || first_try.is_final || claimed.count == 1) return first_try;
   // What follows may be to blame.
-  if (error && error != std::errc::timed_out && claimed.count > 1) {
-    if (!at.change(paging_state::absent, paging_state::loading)) return {};
-    claimed = {wanted.first, 1};
-    error = load_here(claimed, buffer);
-  }
-  if (!error) done = claimed.count;
-  return error;
+  if (!at.change(paging_state::absent, paging_state::loading)) return {};
+  return load_here({wanted.first, 1}, buffer);
 }
 
 std::error_code paged_region::load_all(page_run wanted, std::span<std::byte> buffer) noexcept {
   while (wanted.count != 0) {
-    std::size_t done = 0;
-    const auto error = load_next(wanted, buffer, done);
-    if (error) {
-      if (!is_transient(error) || overdue_.is_overdue(wanted.first)) {
+    const auto next = load_next(wanted, buffer);
+    if (next.error) {
+      if (next.is_final || !is_transient(next.error) || overdue_.is_overdue(wanted.first)) {
         overdue_.forget(wanted.first);
-        return error;
+        return next.error;
       }
     }
-    if (done == 0) {
+    if (next.done == 0) {
       pause();
       continue;
     }
     overdue_.forget(wanted.first);
-    wanted = {wanted.first + done, wanted.count - done};
+    wanted = {wanted.first + next.done, wanted.count - next.done};
   }
   return {};
 }

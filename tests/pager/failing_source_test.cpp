@@ -92,6 +92,25 @@ TEST_P(failing_source_of, is_asked_again_but_not_all_the_time) {
   EXPECT_LT(always - fails, 1000);
 }
 
+// A read that hangs is given up once, not begun again and again.
+TEST_P(failing_source_of, hangs_is_told_by_prefetch_after_one_read) {
+  test::kept_source source(4 * page);
+  std::atomic<int> reads{0};
+  source.reading_fails = [&] {
+    ++reads;
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    return std::error_code();
+  };
+  const test::any_pager pager(GetParam());
+  map_options options;
+  options.deadline = std::chrono::milliseconds(20);
+  const auto memory = pager->map(std::ref(source), options);
+  EXPECT_EQ(memory.prefetch(memory.bytes()), std::errc::timed_out);
+  EXPECT_EQ(reads, 1);
+  source.reading_fails = [] { return std::error_code(); };
+  EXPECT_FALSE(memory.prefetch(memory.bytes())) << "nobody has touched it";
+}
+
 // Gives half of what it is asked for, and says nothing.
 struct short_source {
   std::uint64_t size() const noexcept { return 4 * page; }
