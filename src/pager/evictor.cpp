@@ -245,17 +245,21 @@ std::size_t evictor::advise(paged_region& of, std::span<const page_run> runs) co
     const auto bytes =
         ::syscall(SYS_process_madvise, self_.get(), vectors.data(), runs.size(), MADV_DONTNEED, 0);
     if (bytes > 0) pages = static_cast<std::size_t>(bytes) / of.page_size();
-    if (bytes < 0) takes_vectors_.store(false, std::memory_order_relaxed);
+    is_refused = bytes < 0;
   }
+  bool is_refused = false;
   std::size_t before = 0;
   for (const auto run : runs) {
     before += run.count;
     if (before <= pages) continue;
     const auto range = of.range_of(run);
-    if (::madvise(reinterpret_cast<void*>(range.begin()), range.size(), MADV_DONTNEED) != 0) break;
+    if (::madvise(reinterpret_cast<void*>(range.begin()), range.size(), MADV_DONTNEED) != 0)
+      return pages;
     pages = before;
   }
   return pages;
 }
 
 }  // namespace uffd::detail
+  // Each by itself could be dropped: it is the kernel that takes no vectors.
+  if (is_refused) takes_vectors_.store(false, std::memory_order_relaxed);
