@@ -28,6 +28,8 @@ struct pager_threads {
 
   const handle& on() const noexcept;
   served_region serve(page_range range, paged_region& by, serve_options options);
+  // Bytes.
+  std::size_t largest_page() const noexcept;
   // Those of a signal handler are the application's own.
   std::size_t threads_that_may_go_on() const noexcept;
   // Once it serves.

@@ -17,16 +17,16 @@ namespace {
 std::size_t default_huge_page_size() {
   const unique_fd file(::memfd_create("uffd", MFD_CLOEXEC | MFD_HUGETLB));
   struct stat is {};
-  if (!file || ::fstat(file.get(), &is) != 0)
-    throw_errno(ENOTSUP, "pager::map: this kernel has no huge pages");
-  return static_cast<std::size_t>(is.st_blksize);
+  if (file && ::fstat(file.get(), &is) == 0) return static_cast<std::size_t>(is.st_blksize);
+  const bool is_lacking = errno == EINVAL || errno == ENODEV || errno == ENOENT;
+  throw_errno(is_lacking ? ENOTSUP : errno, "pager::map: the size of this kernel's huge pages");
 }
 
 void need(flags<feature> has, feature needed, const char* why) {
   if (!has.has(needed)) throw_errno(ENOTSUP, std::string("pager::map: ") + why);
 }
 
-void check_huge(const map_options& options, flags<feature> has, std::size_t buffer_size) {
+void check_huge(const map_options& options, flags<feature> has, std::size_t largest_page) {
   need(has, feature::missing_hugetlbfs,
        "page_backing::huge needs a handle with feature::missing_hugetlbfs (Linux 4.11)");
   if (options.writes != write_policy::none)
@@ -36,10 +36,10 @@ void check_huge(const map_options& options, flags<feature> has, std::size_t buff
   const auto page = page_size_of(options);
   if (page <= page_size())
     throw_errno(EINVAL, "pager::map: " + std::to_string(page) + " bytes is no size of a huge page");
-  if (page > buffer_size)
+  if (page > largest_page)
     throw_errno(EINVAL, "pager::map: huge pages of " + std::to_string(page) +
                             " bytes need buffers as large: those have " +
-                            std::to_string(buffer_size) +
+                            std::to_string(largest_page) +
                             ", a thirty-second of the budget for all threads and 2 MiB at most");
 }
 
@@ -79,8 +79,8 @@ std::size_t page_size_of(const map_options& options) {
   return options.huge_page != 0 ? options.huge_page : default_huge_page_size();
 }
 
-void check_backing(const map_options& options, flags<feature> has, std::size_t buffer_size) {
-  if (options.backing == page_backing::huge) return check_huge(options, has, buffer_size);
+void check_backing(const map_options& options, flags<feature> has, std::size_t largest_page) {
+  if (options.backing == page_backing::huge) return check_huge(options, has, largest_page);
   if (options.huge_page != 0)
     throw_errno(EINVAL, "pager::map: map_options::huge_page is for page_backing::huge");
   if (options.backing != page_backing::shared) return;

@@ -17,8 +17,8 @@ namespace uffd::detail {
 std::size_t page_size_of(const map_options& options);
 
 // Throws std::system_error where the options contradict each other, need a feature that isn't among
-// those, or pages larger than a buffer.
-void check_backing(const map_options& options, flags<feature> has, std::size_t buffer_size);
+// those, or larger pages.
+void check_backing(const map_options& options, flags<feature> has, std::size_t largest_page);
 
 // Empty, for `bytes` bytes; pages_in() says where in it. With windows that are moved to it, if any.
 // Throws std::system_error.

@@ -83,6 +83,11 @@ const handle& pager_threads::on() const noexcept {
   return in_thread ? in_thread->on() : (own ? *own : *shared).on();
 }
 
+// What another's handler can't hold it refuses by itself.
+std::size_t pager_threads::largest_page() const noexcept {
+  return shared != nullptr ? most_buffer_bytes : buffer_size;
+}
+
 std::size_t pager_threads::threads_that_may_go_on() const noexcept {
   if (in_thread) return 0;
   return own ? buffers : 1;
@@ -121,7 +126,7 @@ pager::pager(const pager_options& options)
 }
 
 pager::pager(async_signal_safe_t declared, const pager_options& options)
-    : threads_(std::make_shared<detail::pager_threads>(options, detail::allowed_cpus())) {
+    : threads_(std::make_shared<detail::pager_threads>(options, detail::threads_of(options))) {
   sigbus_handler_options how;
   how.buffer_size = threads_->buffer_size;
   how.buffers = threads_->buffers;
@@ -140,7 +145,7 @@ paged_memory pager::map_any(any_source source, const map_options& options) const
   if (source.size() > SIZE_MAX / 2) detail::throw_errno(ENOMEM, "pager::map: the source");
   if (options.writes == write_policy::write_back && !source.is_writable())
     detail::throw_errno(EROFS, "pager::map: write_policy::write_back of a read-only source");
-  detail::check_backing(options, threads_->on().features(), threads_->buffer_size);
+  detail::check_backing(options, threads_->on().features(), threads_->largest_page());
   return paged_memory(
       std::make_unique<detail::mapped_source>(threads_, std::move(source), options));
 }

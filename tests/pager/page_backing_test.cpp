@@ -3,7 +3,6 @@
 #include "pager/page_backing.hpp"
 
 #include <gtest/gtest.h>
-#include <sched.h>
 #include <sys/mman.h>
 
 #include <array>
@@ -21,6 +20,7 @@
 #include <thread>
 #include <vector>
 
+#include "support/few_descriptors.hpp"
 #include "support/page_flags.hpp"
 #include "support/page_sources.hpp"
 #include "support/paging.hpp"
@@ -92,16 +92,9 @@ class huge_pages_of : public test::every_pager {
   void SetUp() override {
     UFFDPP_REQUIRE(test::kernel_has(feature::missing_hugetlbfs | feature::wp_hugetlbfs_shmem));
     UFFDPP_REQUIRE(test::huge_pages(budget_bytes / huge));
-    CPU_ZERO(&allowed_);
-    ASSERT_EQ(::sched_getaffinity(0, sizeof allowed_, &allowed_), 0);
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(static_cast<std::size_t>(::sched_getcpu()), &one);
-    ASSERT_EQ(::sched_setaffinity(0, sizeof one, &one), 0);
     options_.budget = memory_budget(budget_bytes);
     options_.threads = 1;
     pager_.emplace(GetParam(), options_);
-    ASSERT_EQ(::sched_setaffinity(0, sizeof allowed_, &allowed_), 0);
   }
 
   template <class Source>
@@ -111,7 +104,6 @@ class huge_pages_of : public test::every_pager {
   const memory_budget& budget() const { return options_.budget; }
 
  private:
-  cpu_set_t allowed_{};
   pager_options options_;
   std::optional<test::any_pager> pager_;
 };
@@ -293,9 +285,29 @@ TEST(page_backing, of_huge_pages_has_the_systems_default_size) {
   UFFDPP_REQUIRE(test::kernel_has(feature::missing_hugetlbfs));
   const auto size = detail::page_size_of(of_pages(0));
   EXPECT_GT(size, page_size());
-  if (!test::huge_pages().empty() || size != huge) return;
+  UFFDPP_REQUIRE(test::huge_pages());
+  if (size != huge) GTEST_SKIP() << "pages of " << size << " bytes may be too large for buffers";
   const pager pager;
   EXPECT_EQ(pager.map(few_words(1), of_pages(0)).page_size(), size);
+}
+
+TEST(page_backing, of_huge_pages_tells_of_too_many_descriptors) {
+  UFFDPP_REQUIRE(test::kernel_has(feature::missing_hugetlbfs));
+  const test::no_more_descriptors until_end;
+  EXPECT_EQ(test::thrown([] { static_cast<void>(detail::page_size_of(of_pages(0))); }), EMFILE);
+}
+
+// Whose buffers the budget does not count.
+TEST(page_backing, of_huge_pages_that_a_shared_handler_can_hold_needs_no_budget_for_buffers) {
+  UFFDPP_REQUIRE(test::kernel_has(feature::missing_hugetlbfs));
+  UFFDPP_REQUIRE(test::huge_pages(2));
+  pager_options options;
+  options.budget = memory_budget(2 * huge);
+  const test::any_pager pager(test::pager_kind::shared_handler, options);
+  const auto memory = pager->map(few_words(4), of_huge_pages());
+  for (std::size_t number = 0; number < 4; ++number)
+    EXPECT_EQ(test::look_at(memory, number * huge),
+              test::shows(static_cast<int>(number * few_words::per_page + 1)));
 }
 
 TEST(page_backing, that_a_handler_can_not_serve_is_ENOTSUP_and_names_the_feature) {

@@ -25,7 +25,9 @@ struct pager_threads;
 struct pager_options {
   /// How much may be resident; by default without a limit.
   memory_budget budget = memory_budget();
-  /// Threads that serve faults, as fault_handler_options::threads says.
+  /// Threads that serve faults, as fault_handler_options::threads says; where they are served in
+  /// the threads that raise them, how many of those have a buffer that the budget counts. 0: one
+  /// for each CPU that may be used, 8 at most.
   unsigned threads = 0;
   /// Count what happens (paged_memory::statistics()).
   bool statistics = false;
