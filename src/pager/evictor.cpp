@@ -112,15 +112,17 @@ void evictor::run() noexcept {
     ::poll(&ready, 1, -1);
     std::uint64_t taken = 0;
     if (::read(wakes_.get(), &taken, sizeof taken) < 0 && errno == EBADF) return;
-    while (is_short() && !is_over_.load())
+    while (has_to_evict() && !is_over_.load())
       if (!evict_some()) ::poll(nullptr, 0, pause);
     // Whoever comes after this wakes it again; who came before is seen now.
     is_awake_.store(false, std::memory_order_seq_cst);
-    if (is_short()) wake_up();
+    if (has_to_evict()) wake_up();
   }
 }
 
+// Of huge pages the pool may be short, whatever the limit.
 void evictor::add(paged_region& region) {
+  if (region.page_size() != page_size()) start_thread();
   const std::lock_guard lock(sweeping_);
   regions_.push_back(&region);
 }
@@ -135,14 +137,16 @@ void evictor::remove(paged_region& region) noexcept {
 }
 
 // The region whose turn it is, with what was found there. Expects the lock.
-paged_region* evictor::find(paged_region::finds& found, std::size_t looks) noexcept {
+paged_region* evictor::find(paged_region::finds& found, std::size_t looks,
+                            std::size_t page) noexcept {
   // So many turns until any heat is tolerated.
   const auto most_ends = (page_word::most_heat + 1) * regions_.size();
   for (std::size_t ends = 0; ends < most_ends && looks != 0;) {
     auto& region = *regions_[turn_ % regions_.size()];
-    const auto now = std::min(looks, looks_at_once);
+    const bool is_asked = page == any_page || page == region.page_size();
+    const auto now = std::min(looks, is_asked ? looks_at_once : 1);
     looks -= now;
-    if (!region.sweep(found, now)) {
+    if (!is_asked || !region.sweep(found, now)) {
       turn_ = (turn_ + 1) % regions_.size();
       ++ends;
     }
@@ -151,14 +155,21 @@ paged_region* evictor::find(paged_region::finds& found, std::size_t looks) noexc
   return nullptr;
 }
 
-bool evictor::make_room(std::size_t bytes) noexcept {
+bool evictor::make_room(std::size_t bytes, std::size_t page) noexcept {
   if (!sweeping_.try_lock()) return false;
   paged_region::finds found;
   found.wanted = std::max(bytes, paged_region::finds::most * page_size());
-  auto* const region = find(found, looks_for_room);
+  auto* const region = find(found, looks_for_room, page);
   if (region != nullptr) drop(*region, std::span(found.clean).first(found.clean_runs));
   sweeping_.unlock();
   return region != nullptr;
+}
+
+bool evictor::make_room_in_pool(std::size_t page) noexcept {
+  if (make_room(page, page)) return true;
+  lacking_.store(page, std::memory_order_relaxed);
+  wake_up();
+  return false;
 }
 
 paged_region* evictor::find_window(std::size_t bytes, page_run& found) noexcept {
@@ -194,7 +205,7 @@ bool evictor::evict_some() noexcept {
   paged_region* region = nullptr;
   {
     const std::lock_guard lock(sweeping_);
-    region = find(found, looks_for_room);
+    region = find(found, looks_for_room, lacking_.exchange(any_page));
     if (region == nullptr) return false;
     region->begin_eviction();
   }
@@ -236,6 +247,7 @@ std::size_t evictor::advise(paged_region& of, std::span<const page_run> runs) co
     }
     return pages;
   }
+  bool is_refused = false;
   std::array<iovec, paged_region::finds::most> vectors{};
   if (runs.size() > 1 && self_ && takes_vectors_.load(std::memory_order_relaxed)) {
     for (std::size_t i = 0; i < runs.size(); ++i) {
@@ -247,7 +259,6 @@ std::size_t evictor::advise(paged_region& of, std::span<const page_run> runs) co
     if (bytes > 0) pages = static_cast<std::size_t>(bytes) / of.page_size();
     is_refused = bytes < 0;
   }
-  bool is_refused = false;
   std::size_t before = 0;
   for (const auto run : runs) {
     before += run.count;
@@ -257,9 +268,9 @@ std::size_t evictor::advise(paged_region& of, std::span<const page_run> runs) co
       return pages;
     pages = before;
   }
+  // Each by itself could be dropped: it is the kernel that takes no vectors.
+  if (is_refused) takes_vectors_.store(false, std::memory_order_relaxed);
   return pages;
 }
 
 }  // namespace uffd::detail
-  // Each by itself could be dropped: it is the kernel that takes no vectors.
-  if (is_refused) takes_vectors_.store(false, std::memory_order_relaxed);

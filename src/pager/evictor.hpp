@@ -44,9 +44,12 @@ class evictor {
   // would take more than half of the limit.
   bool reserve_buffers(std::size_t bytes) noexcept;
   void release_buffers(std::size_t bytes) noexcept;
-  // Drops some clean pages, in the calling thread. False where another one is at it, or there were
-  // none among those that it looked at.
-  bool make_room(std::size_t bytes) noexcept;
+  // Drops some clean pages, in the calling thread; of mappings with pages of a certain size, if one
+  // is given. False where another one is at it, or there were none among those that it looked at.
+  bool make_room(std::size_t bytes, std::size_t page = any_page) noexcept;
+  // The same for the pool of huge pages, where there is room in the budget. False where none has
+  // left yet: the thread writes some back, if there are such.
+  bool make_room_in_pool(std::size_t page) noexcept;
   // Moves a window of as many bytes there, by a handle where `to` is registered: whoever fills it
   // anew has its room. False where another one is at it, or none was found.
   bool take_window(page_range to, const handle& by) noexcept;
@@ -59,18 +62,24 @@ class evictor {
   void start_thread();
   void run() noexcept;
   bool evict_some() noexcept;
-  paged_region* find(paged_region::finds& found, std::size_t looks) noexcept;
+  static constexpr std::size_t any_page = 0;
+  paged_region* find(paged_region::finds& found, std::size_t looks,
+                     std::size_t page = any_page) noexcept;
   paged_region* find_window(std::size_t bytes, page_run& found) noexcept;
   static std::span<const page_run> write_back(paged_region& of, std::span<page_run> runs) noexcept;
   void drop(paged_region& of, std::span<const page_run> runs) noexcept;
   std::size_t advise(paged_region& of, std::span<const page_run> runs) const noexcept;
   std::size_t margin() const noexcept;
   bool is_short() const noexcept;
+  bool has_to_evict() const noexcept {
+    return is_short() || lacking_.load(std::memory_order_relaxed) != any_page;
+  }
   void wake_up() noexcept;
 
   std::atomic<std::size_t> limit_;
   std::atomic<std::size_t> resident_{0};
-  std::atomic<std::size_t> buffers_{0};  // of that, by reserve_buffers()
+  std::atomic<std::size_t> buffers_{0};         // of that, by reserve_buffers()
+  std::atomic<std::size_t> lacking_{any_page};  // pages of which size the pool has none
   std::atomic<bool> is_awake_{false};
   std::atomic<bool> is_over_{false};
   mutable std::atomic<bool> takes_vectors_{true};

@@ -71,10 +71,19 @@ bool paged_region::drop_if_lacking(page_run installed) const noexcept {
   while (page < installed.end() && is_resident(page)) ++page;
   if (page == installed.end()) return false;
   const auto range = range_of(installed);
-  if (::madvise(reinterpret_cast<void*>(range.begin()), range.size(), MADV_DONTNEED) != 0)
-    return false;
-  call_sleep(pause_for_huge_page);
-  return true;
+  return ::madvise(reinterpret_cast<void*>(range.begin()), range.size(), MADV_DONTNEED) == 0;
+}
+
+// The pool has none: one of one's own may leave, else somebody gives one back perhaps.
+void paged_region::want_huge_page() const noexcept {
+  if (!around_.budget->make_room_in_pool(page_size_)) call_sleep(pause_for_huge_page);
+}
+
+// Of several pages that were to be installed the first ones may be there now.
+void paged_region::drop_parts(page_run failed) const noexcept {
+  if (failed.count == 1) return;
+  const auto range = range_of(failed);
+  ::madvise(reinterpret_cast<void*>(range.begin()), range.size(), MADV_DONTNEED);
 }
 
 resolution paged_region::serve(fault& raised) noexcept {

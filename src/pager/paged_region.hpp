@@ -125,6 +125,8 @@ class paged_region {
                      std::span<const std::byte> bytes, bool opens) noexcept;
   resolution copy(fault& raised, page_run run, std::span<const std::byte> bytes,
                   flags<fill_mode> mode) const noexcept;
+  void install_rest(fault& raised, page_run run, std::size_t page,
+                    std::span<const std::byte> bytes) noexcept;
   resolution refuse(std::size_t page, page_run run, resolution answer) noexcept;
   resolution install_shared(fault& raised, std::size_t page, page_run run,
                             std::span<const std::byte> bytes) noexcept;
@@ -152,6 +154,8 @@ class paged_region {
   bool is_huge() const noexcept { return page_size_ != uffd::page_size(); }
   bool is_resident(std::size_t page) const noexcept;
   bool drop_if_lacking(page_run installed) const noexcept;
+  void want_huge_page() const noexcept;
+  void drop_parts(page_run failed) const noexcept;
   page_entry& entry(std::size_t page) noexcept;
   template <class Change>
   void for_each(page_run run, Change&& change) noexcept;

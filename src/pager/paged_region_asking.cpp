@@ -26,9 +26,13 @@ std::error_code paged_region::put(page_run claimed,
   if (is_shared()) return keep(claimed, bytes);
   const auto answer =
       resolve::copy(*around_.on, range_of(claimed).begin(), bytes, fill(), page_size_);
-  if (answer.is_resolved() && drop_if_lacking(claimed))
-    return std::make_error_code(std::errc::not_enough_memory);
-  if (answer.is_resolved() || answer.error()) return answer.error();
+  auto error = answer.error();
+  if (!answer.is_resolved())
+    drop_parts(claimed);
+  else if (drop_if_lacking(claimed))
+    error = std::make_error_code(std::errc::not_enough_memory);
+  if (is_huge() && error == std::errc::not_enough_memory) want_huge_page();
+  if (answer.is_resolved() || error) return error;
   return std::make_error_code(std::errc::resource_unavailable_try_again);
 }
 

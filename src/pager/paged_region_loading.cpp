@@ -136,39 +136,57 @@ resolution paged_region::load(fault& raised, std::size_t page, bool for_writing)
 
 resolution paged_region::copy(fault& raised, page_run run, std::span<const std::byte> bytes,
                               flags<fill_mode> mode) const noexcept {
-  const auto answer = raised.copy(range_of(run), bytes, mode);
-  if (answer.is_resolved() && drop_if_lacking(run)) return std::errc::not_enough_memory;
+  resolution answer = raised.copy(range_of(run), bytes, mode);
+  if (!answer.is_resolved())
+    drop_parts(run);
+  else if (drop_if_lacking(run))
+    answer = std::errc::not_enough_memory;
+  if (is_huge() && answer.error() == std::errc::not_enough_memory) want_huge_page();
   return answer;
 }
 
 // `opens` the page that was waited for: it can be written without another fault.
 resolution paged_region::install(fault& raised, std::size_t page, page_run run,
                                  std::span<const std::byte> bytes, bool opens) noexcept {
-  const auto mode = fill();
-  const auto part = [&](page_run of) {
-    return bytes.subspan((of.first - run.first) * page_size_, of.count * page_size_);
-  };
-  const auto first = opens || bytes.size() > first_alone_bytes ? page_run{page, 1} : run;
+  const page_run alone{page, 1};
+  const auto bytes_of_page = bytes.subspan((page - run.first) * page_size_, page_size_);
+  if (!opens && run.count > 1 && bytes.size() <= first_alone_bytes) {
+    if (const auto answer = copy(raised, run, bytes, fill()); answer.is_resolved()) {
+      become(run, paging_state::clean, page);
+      count(counts_.pages_loaded, run.count);
+      return answer;
+    }
+    // What is around it may be to blame.
+    around_.budget->release((run.count - 1) * page_size_);
+    shrink_to(page, run);
+  }
   if (opens) entry(page).change(paging_state::loading, paging_state::opening);
-  const auto answer = copy(raised, first, part(first), opens ? flags<fill_mode>() : mode);
+  const auto answer = copy(raised, alone, bytes_of_page, opens ? flags<fill_mode>() : fill());
   if (!answer.is_resolved()) {
     if (opens) entry(page).change(paging_state::opening, paging_state::loading);
     return refuse(page, run, answer);
   }
-  become(first, opens ? paging_state::dirty : paging_state::clean, page);
-  count(counts_.pages_loaded, run.count);
-  if (first.count == run.count) return answer;
+  become(alone, opens ? paging_state::dirty : paging_state::clean, page);
+  count(counts_.pages_loaded);
+  if (run.count > 1) install_rest(raised, run, page, bytes);
+  return answer;
+}
+
+// What was read with a page that is there already.
+void paged_region::install_rest(fault& raised, page_run run, std::size_t page,
+                                std::span<const std::byte> bytes) noexcept {
   for (const page_run rest :
        {page_run{page + 1, run.end() - page - 1}, page_run{run.first, page - run.first}}) {
     if (rest.count == 0) continue;
-    if (copy(raised, rest, part(rest), mode).is_resolved()) {
+    const auto part = bytes.subspan((rest.first - run.first) * page_size_, rest.count * page_size_);
+    if (copy(raised, rest, part, fill()).is_resolved()) {
       become(rest, paging_state::clean, no_page);
+      count(counts_.pages_loaded, rest.count);
     } else {
       around_.budget->release(rest.count * page_size_);
       give_back(rest);
     }
   }
-  return answer;
 }
 
 // An install that failed: for want of memory it may succeed later.

@@ -2,6 +2,7 @@
 // A pager of huge pages where the machine has none left: nobody else may want some meanwhile.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
@@ -25,16 +26,13 @@ namespace test = uffd::test;
 
 constexpr std::size_t huge = test::huge_page_size;
 
-// What could still be reserved.
-std::size_t unreserved_huge_pages() {
-  std::size_t free = 0;
-  std::size_t reserved = 0;
-  std::ifstream file("/proc/meminfo");
-  for (std::string key; file >> key;) {
-    if (key == "HugePages_Free:") file >> free;
-    if (key == "HugePages_Rsvd:") file >> reserved;
-  }
-  return free - reserved;
+std::size_t number_in(const std::string& file) {
+  std::size_t number = 0;
+  std::ifstream(file) >> number;
+  return number;
+}
+std::size_t huge_pages_that_are(const std::string& what) {
+  return number_in("/sys/kernel/mm/hugepages/hugepages-2048kB/" + what + "_hugepages");
 }
 
 class empty_huge_page_pool : public test::every_pager {
@@ -43,26 +41,37 @@ class empty_huge_page_pool : public test::every_pager {
     UFFDPP_REQUIRE(
         test::kernel_has(uffd::feature::missing_hugetlbfs | uffd::feature::wp_hugetlbfs_shmem));
     UFFDPP_REQUIRE(test::huge_pages(2));
+    if (huge_pages_that_are("nr_overcommit") != 0)
+      GTEST_SKIP() << "the pool grows (vm.nr_overcommit_hugepages)";
   }
 
-  // Two pages; then no more can be had.
-  uffd::paged_memory map(std::chrono::milliseconds deadline) {
+  // Memory for which the pool has no pages but so many.
+  uffd::paged_memory map(std::chrono::milliseconds deadline, std::size_t left = 0,
+                         uffd::write_policy writes = uffd::write_policy::keep) {
+    source_.reading_fails = [this] {
+      ++reads_;
+      return std::error_code();
+    };
     pager_.emplace(GetParam());
     uffd::map_options options;
-    options.writes = uffd::write_policy::keep;
+    options.writes = writes;
+    options.expected = uffd::access_pattern::random;
     options.backing = uffd::page_backing::huge;
     options.huge_page = huge;
     options.deadline = deadline;
     auto memory = (*pager_)->map(std::ref(source_), options);
-    others_.emplace(uffd::mapping::huge(unreserved_huge_pages() * huge, huge));
+    const auto unreserved = huge_pages_that_are("free") - huge_pages_that_are("resv");
+    if (unreserved > left) others_.emplace(uffd::mapping::huge((unreserved - left) * huge, huge));
     return memory;
   }
   void refill() { others_.reset(); }
 
-  std::size_t reads() const { return source_.reads(); }
+  const test::kept_source& source() const { return source_; }
+  int reads() const { return reads_; }
 
  private:
-  const test::counted_source source_{2 * huge};
+  std::atomic<int> reads_{0};
+  test::kept_source source_{4 * huge};
   std::optional<uffd::mapping> others_;
   std::optional<test::any_pager> pager_;
 };
@@ -75,10 +84,29 @@ TEST_P(empty_huge_page_pool, is_sigbus_for_who_touches_and_ENOMEM_for_who_asks) 
   EXPECT_EQ(test::thrown([&] { static_cast<void>(memory.pin(memory.bytes().first(1))); }), ENOMEM);
   EXPECT_EQ(test::look_at(memory, 0), test::takes_sigbus);
   EXPECT_EQ(test::try_write(test::address_of(memory.bytes()[1]), 5), test::takes_sigbus);
-  EXPECT_LT(reads(), 1000U) << "in four times a second";
+  EXPECT_LT(reads(), 1000) << "in four times a second";
   refill();
-  EXPECT_FALSE(memory.prefetch(memory.bytes().subspan(huge)));
-  EXPECT_EQ(test::first_wrong(memory.bytes().subspan(huge), huge), std::nullopt);
+  EXPECT_FALSE(memory.prefetch(memory.bytes().subspan(huge, huge)));
+  EXPECT_EQ(test::first_wrong(memory.bytes().subspan(huge, huge), huge), std::nullopt);
+}
+
+TEST_P(empty_huge_page_pool, makes_one_of_the_same_budget_leave) {
+  using std::chrono_literals::operator""s;
+  const auto memory = map(30s, 2);
+  for (int round = 0; round < 2; ++round)
+    for (std::size_t at = 0; at < 4 * huge; at += huge)
+      EXPECT_EQ(test::look_at(memory, at + 9), test::shows_source(at + 9));
+  EXPECT_GE(memory.statistics().pages_evicted, 4U);
+}
+
+TEST_P(empty_huge_page_pool, makes_one_of_the_same_budget_leave_that_was_written) {
+  using std::chrono_literals::operator""s;
+  const auto memory = map(30s, 2, uffd::write_policy::write_back);
+  for (std::size_t at = 0; at < 4 * huge; at += huge)
+    EXPECT_EQ(test::try_write(test::address_of(memory.bytes()[at]), 7), test::shows(7));
+  EXPECT_FALSE(memory.flush());
+  for (std::size_t at = 0; at < 4 * huge; at += huge)
+    EXPECT_EQ(source().at(at), std::byte{7}) << at;
 }
 
 TEST_P(empty_huge_page_pool, is_waited_for_until_the_deadline) {

@@ -18,11 +18,14 @@
 
 #include "support/awaited.hpp"
 #include "support/background.hpp"
+#include "support/page_flags.hpp"
 #include "support/page_sources.hpp"
 #include "support/paging.hpp"
 #include "support/scratch_file.hpp"
 #include "support/sight.hpp"
+#include "uffd/mapping.hpp"
 #include "uffd/pager/file_source.hpp"
+#include "uffd/pager/memory_source.hpp"
 
 namespace uffd {
 namespace {
@@ -109,6 +112,50 @@ TEST_P(failing_source_of, hangs_is_told_by_prefetch_after_one_read) {
   EXPECT_EQ(reads, 1);
   source.reading_fails = [] { return std::error_code(); };
   EXPECT_FALSE(memory.prefetch(memory.bytes())) << "nobody has touched it";
+}
+
+// Lies in memory, one page of which can't be read.
+class failing_memory_of : public test::every_pager {
+ protected:
+  failing_memory_of() {
+    auto bytes = kept_.bytes();
+    for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = test::source_byte(i);
+    if (::mprotect(&bytes[2 * page], page, PROT_NONE) != 0) ADD_FAILURE() << "mprotect";
+  }
+  paged_memory map(const test::any_pager& by) const {
+    map_options options;
+    options.writes = write_policy::keep;
+    options.unit = 4 * page;
+    return by->map(memory_source(std::span<const std::byte>(kept_.bytes())), options);
+  }
+
+ private:
+  mapping kept_ = mapping::anonymous(4 * page);
+};
+UFFDPP_FOR_EVERY_PAGER(failing_memory_of);
+
+TEST_P(failing_memory_of, a_part_keeps_nothing_from_the_rest) {
+  const test::any_pager pager(GetParam());
+  const auto memory = map(pager);
+  for (const std::size_t number : {0U, 1U, 3U}) {
+    EXPECT_EQ(test::look_at(memory, number * page), test::shows_source(number * page)) << number;
+    EXPECT_EQ(test::try_write(test::address_of(memory.bytes()[number * page]), 7), test::shows(7));
+  }
+  EXPECT_EQ(test::look_at(memory, 2 * page), test::takes_sigbus);
+}
+
+TEST_P(failing_memory_of, a_part_leaves_no_page_that_nobody_counts) {
+  const memory_budget budget(std::size_t{64} << 20);
+  pager_options how;
+  how.budget = budget;
+  const test::any_pager pager(GetParam(), how);
+  const auto memory = map(pager);
+  const auto before = budget.resident();
+  EXPECT_EQ(memory.prefetch(memory.bytes()), std::errc::bad_address);
+  std::size_t there = 0;
+  for (std::size_t number = 0; number < 4; ++number)
+    if (test::is_there(test::address_of(memory.bytes()[number * page]))) ++there;
+  EXPECT_EQ(budget.resident() - before, there * page);
 }
 
 // Gives half of what it is asked for, and says nothing.

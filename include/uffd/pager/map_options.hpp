@@ -31,8 +31,10 @@ enum class page_backing {
               ///< written. Needs feature::minor_shmem (Linux 5.14). A page is loaded once,
               ///< whoever touches it, and counts once. The kernel may swap even pinned pages out
               ///< (mlock(2) keeps it from that); they come back by a fault
-  huge,       ///< private memory of huge pages (hugetlb), of which the machine must have as many
-              ///< free as the budget holds (vm.nr_hugepages): one that it lacks is ENOMEM. Needs
+  huge,       ///< private memory of huge pages (hugetlb), of which the machine should have as many
+              ///< free as the budget holds (vm.nr_hugepages): map() reserves none. Where none is
+              ///< left, one of a mapping under the same budget leaves; without such a one the page
+              ///< is tried again until the deadline, then it has failed: ENOMEM. Needs
               ///< feature::missing_hugetlbfs (Linux 4.11) and MADV_DONTNEED of huge pages (5.18),
               ///< to be written feature::wp_hugetlbfs_shmem (5.19). A page is read whole
 };
@@ -52,7 +54,9 @@ struct map_options {
   access_pattern expected = access_pattern::automatic;
   /// How long a page is tried again whose source has an error that may pass (uffd::is_transient())
   /// or for which the budget has no room, and how long a read of the source may last, before the
-  /// page counts as failed. A source that hangs keeps the thread that called it for as long.
+  /// page counts as failed: whoever touches it then, or waits for it, gets SIGBUS, as long as it is
+  /// mapped. Where only prefetch() or pin() wanted it, it has not failed: they tell the error, and
+  /// it may be asked for again. A source that hangs keeps the thread that called it for as long.
   std::chrono::milliseconds deadline{5000};
 };
 
