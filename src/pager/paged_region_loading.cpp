@@ -167,7 +167,7 @@ resolution paged_region::install(fault& raised, std::size_t page, page_run run,
     return refuse(page, run, answer);
   }
   become(alone, opens ? paging_state::dirty : paging_state::clean, page);
-  count(counts_.pages_loaded);
+  count(counts_.pages_loaded, run.count);
   if (run.count > 1) install_rest(raised, run, page, bytes);
   return answer;
 }
@@ -181,7 +181,6 @@ void paged_region::install_rest(fault& raised, page_run run, std::size_t page,
     const auto part = bytes.subspan((rest.first - run.first) * page_size_, rest.count * page_size_);
     if (copy(raised, rest, part, fill()).is_resolved()) {
       become(rest, paging_state::clean, no_page);
-      count(counts_.pages_loaded, rest.count);
     } else {
       around_.budget->release(rest.count * page_size_);
       give_back(rest);

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "support/awaited.hpp"
 #include "support/background.hpp"
 #include "support/page_sources.hpp"
 #include "support/paging.hpp"
@@ -106,7 +107,8 @@ TEST_P(recording_of, takes_all_that_is_read_where_all_is_said_to_be_wanted) {
   const auto set = recorded.finish();
   ASSERT_EQ(set.runs().size(), 1U);
   EXPECT_EQ(set.runs()[0].offset, 100 * page);
-  EXPECT_EQ(set.bytes(), memory.statistics().pages_loaded * page);
+  const auto all_loaded = [&] { return set.bytes() == memory.statistics().pages_loaded * page; };
+  EXPECT_TRUE(test::eventually(all_loaded)) << set.bytes();
   EXPECT_LT(memory.statistics().faults, 50U);
 }
 
