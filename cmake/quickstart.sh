@@ -93,7 +93,7 @@ tools='g++ cmake ninja-build libfmt-dev'
 case ${1-} in
   demo)
     install $tools libcli11-dev
-    build demo -DUFFDPP_BUILD_EXAMPLES=ON
+    build demo -DUFFDPP_BUILD_EXAMPLES=ON -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON
     cmake --build build/demo --target demand_paging
     say 'running build/demo/examples/demand_paging'
     exec build/demo/examples/demand_paging
