@@ -38,7 +38,7 @@ class mapping {
     return make(bytes, checked(page), false, {});
   }
   /// The same without any that are reserved beforehand: what is touched when the pool has none left
-  /// is SIGBUS, what is copied there fails. mlockall(2) does not fill it.
+  /// is SIGBUS, what is copied there fails. An mlockall(2) before does not fill it.
   static mapping huge_unreserved(std::size_t bytes, std::size_t page) {
     auto made = make(bytes, checked(page), false, {}, MAP_NORESERVE, PROT_NONE);
     const auto all = made.bytes();

@@ -115,7 +115,7 @@ void evictor::run() noexcept {
     while (has_to_evict() && !is_over_.load())
       if (!evict_some()) ::poll(nullptr, 0, pause);
     // Whoever comes after this wakes it again; who came before is seen now.
-    is_awake_.store(false, std::memory_order_seq_cst);
+    is_awake_.exchange(false, std::memory_order_acq_rel);
     if (has_to_evict()) wake_up();
   }
 }
@@ -257,7 +257,7 @@ std::size_t evictor::advise(paged_region& of, std::span<const page_run> runs) co
     const auto bytes =
         ::syscall(SYS_process_madvise, self_.get(), vectors.data(), runs.size(), MADV_DONTNEED, 0);
     if (bytes > 0) pages = static_cast<std::size_t>(bytes) / of.page_size();
-    is_refused = bytes < 0;
+    is_refused = bytes < 0 && (errno == EINVAL || errno == ENOSYS || errno == EPERM);
   }
   std::size_t before = 0;
   for (const auto run : runs) {

@@ -18,7 +18,7 @@ std::size_t default_huge_page_size() {
   const unique_fd file(::memfd_create("uffd", MFD_CLOEXEC | MFD_HUGETLB));
   struct stat is {};
   if (file && ::fstat(file.get(), &is) == 0) return static_cast<std::size_t>(is.st_blksize);
-  const bool is_lacking = errno == EINVAL || errno == ENODEV || errno == ENOENT;
+  const bool is_lacking = errno == EINVAL || errno == ENODEV || errno == ENOSYS;
   throw_errno(is_lacking ? ENOTSUP : errno, "pager::map: the size of this kernel's huge pages");
 }
 
@@ -38,9 +38,8 @@ void check_huge(const map_options& options, flags<feature> has, std::size_t larg
     throw_errno(EINVAL, "pager::map: " + std::to_string(page) + " bytes is no size of a huge page");
   if (page > largest_page)
     throw_errno(EINVAL, "pager::map: huge pages of " + std::to_string(page) +
-                            " bytes need buffers as large: those have " +
-                            std::to_string(largest_page) +
-                            ", a thirty-second of the budget for all threads and 2 MiB at most");
+                            " bytes are more than this budget lets it hold at once, which is " +
+                            std::to_string(largest_page));
 }
 
 // mlockall(2) may have filled it already. What is there would never be asked for.

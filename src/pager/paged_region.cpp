@@ -70,20 +70,29 @@ bool paged_region::drop_if_lacking(page_run installed) const noexcept {
   auto page = installed.first;
   while (page < installed.end() && is_resident(page)) ++page;
   if (page == installed.end()) return false;
-  const auto range = range_of(installed);
-  return ::madvise(reinterpret_cast<void*>(range.begin()), range.size(), MADV_DONTNEED) == 0;
+  return drop_private(range_of(installed));
 }
 
-// The pool has none: one of one's own may leave, else somebody gives one back perhaps.
-void paged_region::want_huge_page() const noexcept {
-  if (!around_.budget->make_room_in_pool(page_size_)) call_sleep(pause_for_huge_page);
+// Locked memory, too.
+bool paged_region::drop_private(page_range what) const noexcept {
+  constexpr int dontneed_locked = 24;  // MADV_DONTNEED_LOCKED, Linux 5.18
+  auto* const begin = reinterpret_cast<void*>(what.begin());
+  return ::madvise(begin, what.size(), MADV_DONTNEED) == 0 ||
+         ::madvise(begin, what.size(), dontneed_locked) == 0;
 }
 
-// Of several pages that were to be installed the first ones may be there now.
-void paged_region::drop_parts(page_run failed) const noexcept {
-  if (failed.count == 1) return;
-  const auto range = range_of(failed);
-  ::madvise(reinterpret_cast<void*>(range.begin()), range.size(), MADV_DONTNEED);
+// Of the same budget. Otherwise somebody gives one back perhaps.
+bool paged_region::has_huge_page_leave() const noexcept {
+  if (around_.budget->make_room_in_pool(page_size_)) return true;
+  call_sleep(pause_for_huge_page);
+  return false;
+}
+
+// Of several pages that were not installed the first ones may be there all the same.
+resolution paged_region::whole(page_run run, resolution answer) const noexcept {
+  if (answer.is_resolved()) return drop_if_lacking(run) ? std::errc::not_enough_memory : answer;
+  if (run.count > 1) drop_private(range_of(run));
+  return answer;
 }
 
 resolution paged_region::serve(fault& raised) noexcept {

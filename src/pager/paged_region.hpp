@@ -124,7 +124,7 @@ class paged_region {
   resolution install(fault& raised, std::size_t page, page_run run,
                      std::span<const std::byte> bytes, bool opens) noexcept;
   resolution copy(fault& raised, page_run run, std::span<const std::byte> bytes,
-                  flags<fill_mode> mode) const noexcept;
+                  flags<fill_mode> mode, bool is_wanted) const noexcept;
   void install_rest(fault& raised, page_run run, std::size_t page,
                     std::span<const std::byte> bytes) noexcept;
   resolution refuse(std::size_t page, page_run run, resolution answer) noexcept;
@@ -135,7 +135,8 @@ class paged_region {
   page_run hold(std::size_t page, table_block& block) const noexcept;
   bool is_kept(std::size_t page) const noexcept;
   std::error_code keep(page_run run, std::span<const std::byte> bytes) const noexcept;
-  std::error_code put(page_run claimed, std::span<const std::byte> bytes) const noexcept;
+  std::error_code put(page_run claimed, std::span<const std::byte> bytes,
+                      bool is_wanted) const noexcept;
   std::error_code show_pinned(page_run pinned) const noexcept;
   resolution fail_or_retry(std::size_t page, std::error_code error,
                            std::int64_t pause = pause_before_retry) noexcept;
@@ -154,8 +155,17 @@ class paged_region {
   bool is_huge() const noexcept { return page_size_ != uffd::page_size(); }
   bool is_resident(std::size_t page) const noexcept;
   bool drop_if_lacking(page_run installed) const noexcept;
-  void want_huge_page() const noexcept;
-  void drop_parts(page_run failed) const noexcept;
+  bool drop_private(page_range what) const noexcept;
+  bool has_huge_page_leave() const noexcept;
+  resolution whole(page_run run, resolution answer) const noexcept;
+  // What copy() answers, all or nothing; where the pool has no huge page for what is_wanted,
+  // another page leaves for it.
+  template <class Copy>
+  resolution copied(page_run run, bool is_wanted, Copy&& copy) const noexcept {
+    const auto answer = whole(run, copy());
+    if (!is_huge() || !is_wanted || answer.error() != std::errc::not_enough_memory) return answer;
+    return has_huge_page_leave() ? whole(run, copy()) : answer;
+  }
   page_entry& entry(std::size_t page) noexcept;
   template <class Change>
   void for_each(page_run run, Change&& change) noexcept;
@@ -202,8 +212,8 @@ class paged_region {
     std::error_code error;
     bool is_final = false;  // whatever the error, it is no use to ask again
   };
-  asked load_here(page_run claimed, std::span<std::byte> buffer) noexcept;
-  asked load_next(page_run wanted, std::span<std::byte> buffer) noexcept;
+  asked load_here(page_run claimed, std::span<std::byte> buffer, bool is_wanted) noexcept;
+  asked load_next(page_run wanted, std::span<std::byte> buffer, bool may_load) noexcept;
   std::error_code load_all(page_run wanted, std::span<std::byte> buffer) noexcept;
   std::error_code open(std::size_t page, std::span<std::byte> buffer) noexcept;
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <new>
+#include <utility>
 #include <vector>
 
 #include "pager/evictor.hpp"
@@ -20,25 +21,20 @@ void pause() noexcept {
 
 }  // namespace
 
-// To where nobody waits for it.
-std::error_code paged_region::put(page_run claimed,
-                                  std::span<const std::byte> bytes) const noexcept {
+// To where nobody waits for it, unless it was asked for.
+std::error_code paged_region::put(page_run claimed, std::span<const std::byte> bytes,
+                                  bool is_wanted) const noexcept {
   if (is_shared()) return keep(claimed, bytes);
-  const auto answer =
-      resolve::copy(*around_.on, range_of(claimed).begin(), bytes, fill(), page_size_);
-  auto error = answer.error();
-  if (!answer.is_resolved())
-    drop_parts(claimed);
-  else if (drop_if_lacking(claimed))
-    error = std::make_error_code(std::errc::not_enough_memory);
-  if (is_huge() && error == std::errc::not_enough_memory) want_huge_page();
-  if (answer.is_resolved() || error) return error;
+  const auto answer = copied(claimed, is_wanted, [&] {
+    return resolve::copy(*around_.on, range_of(claimed).begin(), bytes, fill(), page_size_);
+  });
+  if (answer.is_resolved() || answer.error()) return answer.error();
   return std::make_error_code(std::errc::resource_unavailable_try_again);
 }
 
 // Installs what was claimed, or gives it back.
-paged_region::asked paged_region::load_here(page_run claimed,
-                                            std::span<std::byte> buffer) noexcept {
+paged_region::asked paged_region::load_here(page_run claimed, std::span<std::byte> buffer,
+                                            bool is_wanted) noexcept {
   const asked given_up{0, std::make_error_code(std::errc::timed_out), true};
   if (moves() && is_window(claimed)) {
     const auto loaded = load_window(claimed, no_page);
@@ -56,7 +52,7 @@ paged_region::asked paged_region::load_here(page_run claimed,
   if (!answer_of_source) return given_up;
   auto error = *answer_of_source;
   if (!error) {
-    error = put(claimed, bytes);
+    error = put(claimed, bytes, is_wanted);
     if (!error) {
       become(claimed, paging_state::clean, no_page);
       count(counts_.pages_loaded, claimed.count);
@@ -68,8 +64,10 @@ paged_region::asked paged_region::load_here(page_run claimed,
   return {0, error, false};
 }
 
-// The first pages of `wanted`. None, and no error: somebody else is at it.
-paged_region::asked paged_region::load_next(page_run wanted, std::span<std::byte> buffer) noexcept {
+// The first pages of `wanted`. None, and no error: somebody else is at it. Who `may_load` nothing
+// any more still gets what others load.
+paged_region::asked paged_region::load_next(page_run wanted, std::span<std::byte> buffer,
+                                            bool may_load) noexcept {
   auto* const block = table_.at(wanted.first);
   if (block == nullptr) return {0, std::make_error_code(std::errc::not_enough_memory), false};
   auto& at = (*block)[wanted.first % page_table::pages_per_block];
@@ -78,22 +76,25 @@ paged_region::asked paged_region::load_next(page_run wanted, std::span<std::byte
   if (seen.is_present() && !(seen.is_pinned() && seen.state() == paging_state::writing))
     return {1, {}, false};
   if (seen.state() == paging_state::failed) return {0, failure(), true};
-  if (!at.change(paging_state::absent, paging_state::loading)) return {};
+  if (!may_load && seen.state() == paging_state::absent)
+    return {0, std::make_error_code(std::errc::timed_out), true};
+  if (!may_load || !at.change(paging_state::absent, paging_state::loading)) return {};
   auto window = wanted;
   window.count = std::min(wanted.count, buffer.size() / page_size_);
   const auto claimed = claim(window, wanted.first);
-  const auto first_try = load_here(claimed, buffer);
-  // Somebody else may have read it meanwhile, or be about to.
-  if (first_try.is_final && at.load().state() != paging_state::absent) return {};
+  const auto first_try = load_here(claimed, buffer, true);
   if (!first_try.error || first_try.is_final || claimed.count == 1) return first_try;
   // What follows may be to blame.
   if (!at.change(paging_state::absent, paging_state::loading)) return {};
-  return load_here({wanted.first, 1}, buffer);
+  return load_here({wanted.first, 1}, buffer, true);
 }
 
 std::error_code paged_region::load_all(page_run wanted, std::span<std::byte> buffer) noexcept {
+  bool may_load = true;
   while (wanted.count != 0) {
-    const auto next = load_next(wanted, buffer);
+    const auto next = load_next(wanted, buffer, may_load);
+    // Somebody else may have loaded it meanwhile, or be about to.
+    if (next.is_final && std::exchange(may_load, false)) continue;
     if (next.error) {
       if (next.is_final || !is_transient(next.error) || overdue_.is_overdue(wanted.first)) {
         overdue_.forget(wanted.first);
@@ -105,6 +106,7 @@ std::error_code paged_region::load_all(page_run wanted, std::span<std::byte> buf
       continue;
     }
     overdue_.forget(wanted.first);
+    may_load = true;
     wanted = {wanted.first + next.done, wanted.count - next.done};
   }
   return {};

@@ -135,14 +135,8 @@ resolution paged_region::load(fault& raised, std::size_t page, bool for_writing)
 }
 
 resolution paged_region::copy(fault& raised, page_run run, std::span<const std::byte> bytes,
-                              flags<fill_mode> mode) const noexcept {
-  resolution answer = raised.copy(range_of(run), bytes, mode);
-  if (!answer.is_resolved())
-    drop_parts(run);
-  else if (drop_if_lacking(run))
-    answer = std::errc::not_enough_memory;
-  if (is_huge() && answer.error() == std::errc::not_enough_memory) want_huge_page();
-  return answer;
+                              flags<fill_mode> mode, bool is_wanted) const noexcept {
+  return copied(run, is_wanted, [&] { return raised.copy(range_of(run), bytes, mode); });
 }
 
 // `opens` the page that was waited for: it can be written without another fault.
@@ -151,7 +145,7 @@ resolution paged_region::install(fault& raised, std::size_t page, page_run run,
   const page_run alone{page, 1};
   const auto bytes_of_page = bytes.subspan((page - run.first) * page_size_, page_size_);
   if (!opens && run.count > 1 && bytes.size() <= first_alone_bytes) {
-    if (const auto answer = copy(raised, run, bytes, fill()); answer.is_resolved()) {
+    if (const auto answer = copy(raised, run, bytes, fill(), true); answer.is_resolved()) {
       become(run, paging_state::clean, page);
       count(counts_.pages_loaded, run.count);
       return answer;
@@ -161,7 +155,7 @@ resolution paged_region::install(fault& raised, std::size_t page, page_run run,
     shrink_to(page, run);
   }
   if (opens) entry(page).change(paging_state::loading, paging_state::opening);
-  const auto answer = copy(raised, alone, bytes_of_page, opens ? flags<fill_mode>() : fill());
+  const auto answer = copy(raised, alone, bytes_of_page, opens ? flags<fill_mode>() : fill(), true);
   if (!answer.is_resolved()) {
     if (opens) entry(page).change(paging_state::opening, paging_state::loading);
     return refuse(page, run, answer);
@@ -179,11 +173,11 @@ void paged_region::install_rest(fault& raised, page_run run, std::size_t page,
        {page_run{page + 1, run.end() - page - 1}, page_run{run.first, page - run.first}}) {
     if (rest.count == 0) continue;
     const auto part = bytes.subspan((rest.first - run.first) * page_size_, rest.count * page_size_);
-    if (copy(raised, rest, part, fill()).is_resolved()) {
+    if (copy(raised, rest, part, fill(), false).is_resolved()) {
       become(rest, paging_state::clean, no_page);
     } else {
       around_.budget->release(rest.count * page_size_);
-      give_back(rest);
+      give_back_to_others(rest);
     }
   }
 }

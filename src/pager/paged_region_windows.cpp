@@ -205,7 +205,7 @@ void paged_region::load_ahead(fault& raised) noexcept {
                                 paging_state::absent, paging_state::loading))
       continue;
     const auto claimed = claim(window, window.first);
-    if (load_here(claimed, raised.buffer(claimed.count * page_size_)).error) break;
+    if (load_here(claimed, raised.buffer(claimed.count * page_size_), false).error) break;
   }
   ahead_.fetch_sub(1, std::memory_order_relaxed);
 }

@@ -83,9 +83,9 @@ const handle& pager_threads::on() const noexcept {
   return in_thread ? in_thread->on() : (own ? *own : *shared).on();
 }
 
-// What another's handler can't hold it refuses by itself.
+// What another's buffers can't hold its handler refuses by itself.
 std::size_t pager_threads::largest_page() const noexcept {
-  return shared != nullptr ? most_buffer_bytes : buffer_size;
+  return shared != nullptr ? budget.limit() : buffer_size;
 }
 
 std::size_t pager_threads::threads_that_may_go_on() const noexcept {

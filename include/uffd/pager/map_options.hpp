@@ -45,7 +45,8 @@ struct map_options {
   write_policy writes = write_policy::none;
   /// Where its pages are kept.
   page_backing backing = page_backing::anonymous;
-  /// Bytes in a page of page_backing::huge, 2 MiB at most; 0: the system's default.
+  /// Bytes in a page of page_backing::huge; 0: the system's default. How large they may be says
+  /// pager::map().
   std::size_t huge_page = 0;
   /// Bytes that are read at least, at a multiple of as many; rounded up to a power of two of whole
   /// pages, 2 MiB at most. 0: what the source advises, else one page.

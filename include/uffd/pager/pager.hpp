@@ -63,8 +63,8 @@ class UFFDPP_EXPORT pager {
   /// for an empty one, for page_backing::shared with another policy than write_policy::none, for
   /// huge pages of a size that the kernel does not have or that no buffer of a thread can hold (a
   /// thirty-second of the budget for all threads, 2 MiB at most; of a handler that others use too,
-  /// its buffer_size); ENOTSUP where handle or kernel lack what a page_backing needs; ENOMEM where
-  /// the source is larger than the address space.
+  /// its buffer_size, and the budget); ENOTSUP where handle or kernel lack what a page_backing
+  /// needs; ENOMEM where the source is larger than the address space.
   template <class S>
   requires page_source<std::unwrap_reference_t<S>> paged_memory map(S&& source,
                                                                     const map_options& options = {})
