@@ -9,7 +9,7 @@
 #include <cerrno>
 #include <cstdint>
 
-#include "detail/monotonic.hpp"
+#include "detail/new_file.hpp"
 #include "uffd/error.hpp"
 #include "uffd/unique_fd.hpp"
 
@@ -19,52 +19,6 @@ namespace {
 [[noreturn]] void fail(int number, const char* doing, const std::filesystem::path& file) {
   throw_errno(number, std::string("working_set: ") + doing + " " + file.string());
 }
-
-// A new file beside `file`, which is gone at the end unless it took that one's place.
-class new_file {
- public:
-  explicit new_file(const std::filesystem::path& file) : target_(file) {
-    constexpr int attempts = 100;
-    for (int i = 0; !opened_; ++i) {
-      path_ = file.string() + "." + std::to_string(::getpid()) + "-" +
-              std::to_string(monotonic_nanoseconds() + i) + ".new";
-      opened_.reset(::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-      if (!opened_ && (errno != EEXIST || i == attempts)) {
-        const int number = errno;
-        path_.clear();
-        fail(number, "writing", file);
-      }
-    }
-  }
-  new_file(const new_file&) = delete;
-  new_file& operator=(const new_file&) = delete;
-  ~new_file() {
-    if (!path_.empty()) ::unlink(path_.c_str());
-  }
-
-  void write(std::string_view content) const {
-    while (!content.empty()) {
-      const auto count = ::write(opened_.get(), content.data(), content.size());
-      if (count < 0 && errno == EINTR) continue;
-      if (count <= 0) fail(count == 0 ? EIO : errno, "writing", target_);
-      content.remove_prefix(static_cast<std::size_t>(count));
-    }
-    if (::fsync(opened_.get()) != 0) fail(errno, "writing", target_);
-  }
-  void take_its_place() {
-    if (::rename(path_.c_str(), target_.c_str()) != 0) fail(errno, "replacing", target_);
-    path_.clear();
-    // Some file systems can't; the content is right in any case.
-    const auto folder = target_.parent_path();
-    const unique_fd opened(::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_CLOEXEC));
-    if (opened) ::fsync(opened.get());
-  }
-
- private:
-  std::filesystem::path target_;
-  std::string path_;
-  unique_fd opened_;
-};
 
 }  // namespace
 
@@ -93,9 +47,18 @@ std::optional<std::string> read_small_file(const std::filesystem::path& file, st
 }
 
 void replace_file(const std::filesystem::path& file, std::string_view content) {
-  new_file made(file);
-  made.write(content);
-  made.take_its_place();
+  new_file made(file, 0666, "working_set: writing ");
+  while (!content.empty()) {
+    const auto count = ::write(made.fd(), content.data(), content.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) fail(count == 0 ? EIO : errno, "writing", file);
+    content.remove_prefix(static_cast<std::size_t>(count));
+  }
+  if (::fsync(made.fd()) != 0) fail(errno, "writing", file);
+  if (const auto error = made.take_its_place(replacing::permitted))
+    fail(error.value(), "replacing", file);
+  // The content is right in any case.
+  static_cast<void>(made.keep_its_place());
 }
 
 }  // namespace uffd::detail

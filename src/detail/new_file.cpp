@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT
+#include "detail/new_file.hpp"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <string>
+
+#include "detail/monotonic.hpp"
+#include "uffd/error.hpp"
+
+namespace uffd::detail {
+namespace {
+
+std::error_code last_error() noexcept { return {errno, std::system_category()}; }
+
+// Not all file systems can rename without replacing (EINVAL): there, another file that comes
+// between the two steps is replaced.
+int rename_to_new_name(const char* from, const char* to) noexcept {
+  if (::renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0) return 0;
+  if (errno != EINVAL && errno != ENOSYS) return -1;
+  if (::faccessat(AT_FDCWD, to, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+    errno = EEXIST;
+    return -1;
+  }
+  return errno == ENOENT ? ::rename(from, to) : -1;
+}
+
+}  // namespace
+
+new_file::new_file(const std::filesystem::path& target, unsigned mode, const std::string& what)
+    : target_(std::filesystem::absolute(target)), home_(process_mark::here()) {
+  constexpr int attempts = 100;
+  for (int i = 0; !opened_; ++i) {
+    path_ = target_.string() + "." + std::to_string(::getpid()) + "-" +
+            std::to_string(monotonic_nanoseconds() + i) + ".new";
+    opened_.reset(::open(path_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode));
+    if (!opened_ && (errno != EEXIST || i == attempts)) throw_errno(errno, what + target.string());
+  }
+  folder_.reset(::open(target_.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+}
+
+new_file::~new_file() {
+  if (!has_place_ && !home_.in_child()) ::unlink(path_.c_str());
+}
+
+std::error_code new_file::take_its_place(replacing other) noexcept {
+  const int result = other == replacing::permitted
+                         ? ::rename(path_.c_str(), target_.c_str())
+                         : rename_to_new_name(path_.c_str(), target_.c_str());
+  if (result != 0) return last_error();
+  has_place_ = true;
+  return {};
+}
+
+void new_file::remove() noexcept { ::unlink(has_place_ ? target_.c_str() : path_.c_str()); }
+
+std::error_code new_file::keep_its_place() const noexcept {
+  // Some file systems can't, and not every folder that may be written may be read.
+  if (!folder_ || ::fsync(folder_.get()) == 0 || errno == EINVAL || errno == ENOTSUP) return {};
+  return last_error();
+}
+
+}  // namespace uffd::detail

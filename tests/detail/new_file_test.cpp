@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT
+#include "detail/new_file.hpp"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <optional>
+#include <string>
+
+#include "support/forked.hpp"
+#include "support/refusal.hpp"
+#include "support/scratch_folder.hpp"
+
+namespace uffd::detail {
+namespace {
+
+void write(const new_file& file, const std::string& text) {
+  EXPECT_EQ(::write(file.fd(), text.data(), text.size()), static_cast<ssize_t>(text.size()));
+}
+std::string content_of(const std::filesystem::path& path) {
+  std::ifstream in(path);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+TEST(new_file, takes_its_place_in_one_step) {
+  const test::scratch_folder folder;
+  std::ofstream(folder / "a") << "old";
+  new_file file(folder / "a", 0600, "test: ");
+  write(file, "new");
+  EXPECT_EQ(content_of(folder / "a"), "old");
+  EXPECT_EQ(file.take_its_place(replacing::refused), std::errc::file_exists);
+  EXPECT_EQ(content_of(folder / "a"), "old");
+  EXPECT_FALSE(file.take_its_place(replacing::permitted));
+  EXPECT_FALSE(file.keep_its_place());
+  EXPECT_EQ(content_of(folder / "a"), "new");
+  EXPECT_EQ(folder.files(), 1U);
+}
+
+TEST(new_file, replaces_nothing_that_is_not_there) {
+  const test::scratch_folder folder;
+  new_file file(folder / "a", 0600, "test: ");
+  EXPECT_FALSE(file.take_its_place(replacing::refused));
+  EXPECT_TRUE(std::filesystem::exists(folder / "a"));
+  file.remove();
+  EXPECT_EQ(folder.files(), 0U);
+}
+
+TEST(new_file, that_took_no_place_is_gone_at_its_end) {
+  const test::scratch_folder folder;
+  {
+    const new_file file(folder / "a", 0600, "test: ");
+    EXPECT_EQ(folder.files(), 1U);
+  }
+  EXPECT_EQ(folder.files(), 0U);
+}
+
+TEST(new_file, is_not_taken_away_by_a_forked_child) {
+  const test::scratch_folder folder;
+  std::optional<new_file> file;
+  file.emplace(folder / "a", 0600U, "test: ");
+  EXPECT_EQ(test::in_child([&] { file.reset(); }), test::exits_with(0));
+  EXPECT_EQ(folder.files(), 1U);
+}
+
+TEST(new_file, keeps_its_folder_when_the_process_goes_elsewhere) {
+  const test::scratch_folder folder;
+  EXPECT_EQ(test::in_child([&] {
+              std::filesystem::current_path(folder.path());
+              new_file file("a", 0600, "test: ");
+              std::filesystem::current_path("/");
+              return file.take_its_place(replacing::refused) ? 1 : 0;
+            }),
+            test::exits_with(0));
+  EXPECT_TRUE(std::filesystem::exists(folder / "a"));
+}
+
+TEST(new_file, says_where_it_can_not_be) {
+  const auto refusal = test::refusal_of([] { new_file("/nowhere/at/all", 0600, "test: "); });
+  EXPECT_EQ(refusal.number, ENOENT);
+  EXPECT_TRUE(refusal.names("test: /nowhere/at/all")) << refusal.words;
+}
+
+}  // namespace
+}  // namespace uffd::detail
