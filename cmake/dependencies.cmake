@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # What tests, examples and benchmarks need: the installed package where there is one, else a download.
-# The library itself needs only libc and threads.
+# The library itself needs only libc and threads, and xxhash.cmake to be built.
 include(FetchContent)
 
 function(uffd_declare name repository tag version)

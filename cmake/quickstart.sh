@@ -36,6 +36,7 @@ present() {
     libbenchmark-dev) has_header benchmark/benchmark.h ;;
     libcli11-dev) has_header CLI/CLI.hpp ;;
     libzstd-dev) has_header zstd.h ;;
+    libxxhash-dev) has_header xxhash.h ;;
     *) command -v "$1" ;;
   esac >/dev/null 2>&1
 }
@@ -88,7 +89,7 @@ build() {
     -DUFFDPP_BUILD_BENCHMARKS=OFF "$@" >/dev/null
 }
 
-tools='g++ cmake ninja-build libfmt-dev'
+tools='g++ cmake ninja-build libxxhash-dev libfmt-dev'
 # shellcheck disable=SC2086  # a list of words
 case ${1-} in
   demo)

@@ -77,7 +77,7 @@ if [ ${#compilers[@]} -eq 0 ]; then
 fi
 say "installing ${compilers[*]} and what the project needs"
 inside apt-get install -y -qq --no-install-recommends "${compilers[@]/clang++/clang}" g++ cmake \
-  ninja-build pkg-config libfmt-dev libgtest-dev libbenchmark-dev libcli11-dev >"$work/$suite.log" 2>&1 ||
+  ninja-build pkg-config libxxhash-dev libfmt-dev libgtest-dev libbenchmark-dev libcli11-dev >"$work/$suite.log" 2>&1 ||
   fail "see $work/$suite.log"
 
 rm -rf "$root/uffd"

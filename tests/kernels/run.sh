@@ -64,7 +64,7 @@ architecture() {
 
 # --- packages: by an apt of our own, which knows nothing of what is installed ---
 libraries_suite=bookworm
-libraries='libgtest-dev libfmt-dev libfmt9 libcli11-dev busybox-static'
+libraries='libxxhash-dev libgtest-dev libfmt-dev libfmt9 libcli11-dev busybox-static'
 
 prepare_apt() {
   local apt=$work/apt suite
