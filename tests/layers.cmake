@@ -42,6 +42,8 @@ set(compiled
   handoff
   handle_keeper
   tracking/write_tracker
+  tracking/snapshot_file
+  tracking/snapshot_chain
   pager/page_source
   pager/any_source
   pager/memory_source

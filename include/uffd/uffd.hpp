@@ -41,6 +41,8 @@
 #include "uffd/served_region.hpp"
 #include "uffd/sigbus_handler.hpp"
 #include "uffd/support.hpp"
+#include "uffd/tracking/snapshot_chain.hpp"
+#include "uffd/tracking/snapshot_file.hpp"
 #include "uffd/tracking/write_tracker.hpp"
 #include "uffd/unique_fd.hpp"
 #include "uffd/version.hpp"

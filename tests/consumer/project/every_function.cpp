@@ -113,4 +113,18 @@ void use_recording(const uffd::paged_memory& memory) {
   use(recording.wanted(), memory.replay(recording.finish()));
 }
 
+void use_snapshot(std::span<std::byte> memory) {
+  const auto file = uffd::snapshot_file::open("snapshot");
+  use(file.path(), to_string(file.identity()), file.base(), file.base_name(), file.areas(),
+      file.saved_bytes(), file.block_size(), file.run_at(0, 0), file.read(0, 0, memory), file.fd(),
+      file.data_offset(0), make_error_code(uffd::snapshot_error::damaged));
+  file.verify();
+  const uffd::snapshot_chain given({file});
+  const auto chain = uffd::snapshot_chain::open("snapshot");
+  use(chain.run_at(0, 0), chain.holder_of(0, 0), chain.read(0, 0, memory));
+  chain.restore(memory);
+  chain.restore(std::span(&memory, 1));
+  chain.verify();
+}
+
 int main() {}
