@@ -13,6 +13,7 @@
 
 #include "detail/handoff_message.hpp"
 #include "support/messages.hpp"
+#include "tracking/snapshot_format.hpp"
 #include "uffd/pager/working_set.hpp"
 
 namespace {
@@ -82,7 +83,37 @@ void write_working_sets(const std::filesystem::path& folder) {
   to.add(numbers);
 }
 
+// As it is, with checksums that the target mends, with a size of its own, and in numbers.
+void write_snapshots(const std::filesystem::path& folder) {
+  seeds to(folder, "snapshot_file");
+  uffd::detail::snapshot_header header;
+  header.identity.bytes[0] = 1;
+  header.block = 4096;
+  header.areas = {{{0x10000, 0x2000}, 0x1000}, {{0x20000, 0x4000}, 0x2000}};
+  for (const bool has_base : {false, true}) {
+    if (has_base) {
+      header.base.emplace().bytes[0] = 2;
+      header.base_name = "base";
+    }
+    const auto layout = uffd::detail::snapshot_layout::of(header.block, header.areas);
+    auto front = uffd::detail::encode_snapshot_header(header, *layout);
+    front.resize(front.size() + layout->index_size());
+    for (std::uint8_t way = 0; way < 3; ++way) {
+      bytes one(10);
+      one[0] = static_cast<std::byte>(way);
+      for (std::size_t i = 0; i < 8; ++i)
+        one[1 + i] = static_cast<std::byte>(layout->file_size() >> (8 * i));
+      append(one, front);
+      to.add(one);
+    }
+  }
+  bytes numbers(64, std::byte{0x0d});
+  numbers[0] = std::byte{3};
+  to.add(numbers);
+}
+
 void write_all(const std::filesystem::path& folder) {
+  write_snapshots(folder);
   write_working_sets(folder);
   seeds decode(folder, "decode");
   seeds batch(folder, "message_batch");
