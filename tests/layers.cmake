@@ -48,6 +48,7 @@ set(compiled
   pager/any_source
   pager/memory_source
   pager/file_source
+  pager/snapshot_source
   pager/map_options
   pager/memory_budget
   pager/working_set

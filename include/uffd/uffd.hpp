@@ -33,6 +33,7 @@
 #include "uffd/pager/pager.hpp"
 #include "uffd/pager/recording.hpp"
 #include "uffd/pager/shared_pages.hpp"
+#include "uffd/pager/snapshot_source.hpp"
 #include "uffd/pager/working_set.hpp"
 #include "uffd/range_table.hpp"
 #include "uffd/region.hpp"

@@ -125,6 +125,8 @@ void use_snapshot(std::span<std::byte> memory) {
   chain.restore(memory);
   chain.restore(std::span(&memory, 1));
   chain.verify();
+  const uffd::snapshot_source source(chain);
+  use(source.read(0, memory), source.identity(), source.advice());
 }
 
 int main() {}
