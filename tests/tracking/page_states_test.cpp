@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT
+#include "tracking/page_states.hpp"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <thread>
+#include <vector>
+
+namespace uffd::detail {
+namespace {
+
+using namespace page_bit;
+
+TEST(page_states, are_dirty_at_first) {
+  const page_states pages(21);
+  for (std::size_t page = 0; page < pages.pages(); ++page) EXPECT_EQ(pages.at(page), dirty);
+}
+
+TEST(page_states, are_of_one_page_each) {
+  page_states pages(20);
+  EXPECT_EQ(pages.set(9, stored), dirty);
+  EXPECT_EQ(pages.clear(9, dirty), stored | dirty);
+  EXPECT_EQ(pages.at(9), stored);
+  EXPECT_EQ(pages.at(8), dirty);
+  EXPECT_EQ(pages.at(10), dirty);
+}
+
+TEST(page_states, are_claimed_once_when_pending) {
+  page_states pages(3);
+  EXPECT_FALSE(pages.claim(1));
+  pages.demand(1);
+  EXPECT_EQ(pages.at(1), pending | owed);
+  EXPECT_TRUE(pages.claim(1));
+  EXPECT_FALSE(pages.claim(1));
+  EXPECT_FALSE(pages.claim_to_write(1));
+  EXPECT_FALSE(pages.claim_to_write_unsaved(1));
+  pages.release(1);
+  EXPECT_EQ(pages.at(1), owed);
+}
+
+TEST(page_states, are_claimed_to_write_when_not_pending) {
+  page_states pages(3);
+  pages.demand(2);
+  EXPECT_FALSE(pages.claim_to_write(2));
+  EXPECT_TRUE(pages.claim(2));
+  pages.release(2);
+  EXPECT_TRUE(pages.claim_to_write(2));
+  EXPECT_EQ(pages.at(2), owed | claimed | dirty);
+  pages.release(2);
+  pages.demand(2);
+  EXPECT_TRUE(pages.claim_to_write_unsaved(2));
+  pages.release(2);
+  EXPECT_EQ(pages.at(2), owed | dirty);
+}
+
+TEST(page_states, are_demanded_once_nobody_is_at_them) {
+  page_states pages(3);
+  ASSERT_TRUE(pages.claim_to_write(0));
+  std::atomic<bool> is_demanded{false};
+  std::jthread demanding([&] {
+    pages.demand(0);
+    is_demanded = true;
+  });
+  std::this_thread::yield();
+  EXPECT_FALSE(is_demanded);
+  pages.release(0);
+  demanding.join();
+  EXPECT_EQ(pages.at(0), pending | owed);
+}
+
+TEST(page_states, are_found_by_their_bits) {
+  page_states pages(40);
+  for (const std::size_t page : {3U, 7U, 8U, 31U, 39U}) pages.set(page, stored);
+  pages.set(20, removed);
+  EXPECT_EQ(pages.next_with(stored, 0, 40), 3U);
+  EXPECT_EQ(pages.next_with(stored, 4, 40), 7U);
+  EXPECT_EQ(pages.next_with(stored, 9, 31), 31U);
+  EXPECT_EQ(pages.next_with(stored, 9, 30), 30U);
+  EXPECT_EQ(pages.next_with(stored | removed, 9, 40), 20U);
+  std::vector<std::size_t> found;
+  pages.for_each_with(stored, 4, 39, [&](std::size_t page) { found.push_back(page); });
+  EXPECT_EQ(found, (std::vector<std::size_t>{7, 8, 31}));
+  EXPECT_EQ(pages.next_with(stored, 40, 40), 40U);
+  EXPECT_EQ(pages.next_without(dirty, 0, 40), 40U);
+  pages.clear(12, dirty);
+  EXPECT_EQ(pages.next_without(dirty, 3, 40), 12U);
+}
+
+TEST(page_states, go_to_one_of_several_threads_each) {
+  constexpr std::size_t count = 64;
+  page_states pages(count);
+  for (std::size_t page = 0; page < count; ++page) pages.demand(page);
+  std::atomic<std::size_t> claims{0};
+  {
+    std::vector<std::jthread> threads;
+    for (int each = 0; each < 4; ++each)
+      threads.emplace_back([&] {
+        for (std::size_t page = 0; page < count; ++page)
+          if (pages.claim(page)) {
+            ++claims;
+            pages.release(page);
+          }
+      });
+  }
+  EXPECT_EQ(claims, count);
+}
+
+}  // namespace
+}  // namespace uffd::detail
