@@ -44,6 +44,7 @@ set(compiled
   tracking/write_tracker
   tracking/snapshot_file
   tracking/snapshot_chain
+  tracking/snapshot_options
   pager/page_source
   pager/any_source
   pager/memory_source

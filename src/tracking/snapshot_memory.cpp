@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: MIT
+#include "snapshot_memory.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <thread>
+
+#include "detail/monotonic.hpp"
+#include "uffd/detail/close_range.hpp"
+#include "uffd/error.hpp"
+
+namespace uffd::detail {
+namespace {
+
+std::error_code system_error_of(int number) noexcept { return {number, std::system_category()}; }
+
+}  // namespace
+
+snapshot_memory::snapshot_memory(const handle& on, std::span<const region_info> areas,
+                                 std::span<const backing> kinds, std::size_t extra,
+                                 page_lookup lookup)
+    : on_(handle_access::share(on)), map_(on_, lookup) {
+  std::vector<std::size_t> sizes;
+  for (std::size_t i = 0; i < areas.size(); ++i) {
+    const auto& info = areas[i];
+    areas_.push_back(std::make_unique<saved_area>(i, info.range, info.page_size, kinds[i]));
+    if (std::find(sizes.begin(), sizes.end(), info.page_size) == sizes.end())
+      sizes.push_back(info.page_size);
+  }
+  for (const auto size : sizes) {
+    const auto count = extra / sizes.size() / size;
+    if (count == 0)
+      throw_errno(EINVAL, "snapshotter: extra_memory of " + std::to_string(extra) +
+                              " bytes has no room for a page of " + std::to_string(size));
+    buffers_.push_back(std::make_unique<pre_image_buffers>(size, count));
+    for (auto& area : areas_)
+      if (area->page_size == size) area->buffers = buffers_.back().get();
+  }
+}
+
+std::size_t snapshot_memory::bytes() const noexcept {
+  std::size_t sum = 0;
+  for (const auto& area : areas_) sum += area->range.size();
+  return sum;
+}
+
+std::size_t snapshot_memory::largest_page() const noexcept {
+  std::size_t largest = 0;
+  for (const auto& area : areas_) largest = std::max(largest, area->page_size);
+  return largest;
+}
+
+// Between a claim and its release lie a copy and an ioctl, never a wait for a sink. As no snapshot
+// ends, and so none begins, while a page that it wanted is claimed, what is claimed here is of the
+// snapshot that is under way.
+resolution snapshot_memory::on_write(saved_area& area, fault& raised) noexcept {
+  if (raised.kind() != fault_kind::write_protect) return resolution::gone();
+  const auto since = monotonic_nanoseconds();
+  const auto page = raised.offset() / area.page_size;
+  for (;;) {
+    const auto bits = area.pages.at(page);
+    if ((bits & page_bit::claimed) != 0) return resolution::retry();
+    if ((bits & page_bit::pending) != 0) {
+      const auto image = area.buffers->take();
+      if (!image) {
+        if (!waiting_.add(raised, area.index, page, since)) return resolution::retry();
+        tell_news();
+        return resolution::deferred();
+      }
+      const bool is_mine = area.pages.claim(page);
+      if (!is_mine || !is_saving() || !save_first(area, page, *image)) {
+        area.buffers->give_back(*image);
+        tell_news();  // whoever saves may wait for the last buffer
+      }
+      if (is_mine) area.pages.release(page);
+    } else if (area.pages.claim_to_write(page)) {
+      const auto answer = raised.unprotect();
+      area.pages.release(page);
+      note_wait(since);
+      return answer;
+    }
+  }
+}
+
+// Of a page that was claimed.
+bool snapshot_memory::save_first(saved_area& area, std::size_t page, std::uint32_t image) noexcept {
+  if (!copy(area, page, 1, area.buffers->bytes(image))) return false;
+  area.buffers->publish(image, area.index, page);
+  pre_images_.fetch_add(1, std::memory_order_relaxed);
+  tell_news();
+  return true;
+}
+
+// The drop goes on when its event is read, so whether the snapshot has the bytes from before it,
+// only the pages' marks could tell, which such memory keeps.
+void snapshot_memory::on_remove(saved_area& area, page_range dropped) noexcept {
+  if (area.kind == backing::anonymous && map_.tells_marks()) return;
+  const auto part = dropped.intersection(area.range);
+  if (part.empty()) return;
+  const std::uint8_t lost =
+      area.kind == backing::anonymous ? page_bit::removed | page_bit::dirty : page_bit::removed;
+  std::uint8_t before = 0;
+  for (auto page = area.first_page_of(part); page < area.end_page_of(part); ++page)
+    before |= area.pages.set(page, lost);
+  if ((before & page_bit::owed) != 0 && is_saving())
+    fail({system_error_of(ENODATA), "memory was dropped while it was being saved", part});
+}
+
+void snapshot_memory::begin() noexcept {
+  pre_images_.store(0, std::memory_order_relaxed);
+  longest_wait_.store(0, std::memory_order_relaxed);
+  for (auto& each : buffers_) each->begin();
+  {
+    const std::lock_guard lock(failure_lock_);
+    failure_ = {};
+  }
+  waiting_.open(true);
+  saving_.store(true, std::memory_order_release);
+}
+
+void snapshot_memory::forget_pending() noexcept {
+  for (auto& area : areas_)
+    area->pages.for_each_with(
+        page_bit::pending | page_bit::absent, 0, area->pages.pages(),
+        [&](std::size_t page) { area->pages.clear(page, page_bit::pending | page_bit::absent); });
+}
+
+void snapshot_memory::end(bool is_complete) noexcept {
+  saving_.store(false, std::memory_order_release);
+  waiting_.open(false);
+  forget_pending();
+  let_all_through();
+  // Whoever is at a page now gives its buffer back.
+  for (auto& each : buffers_) {
+    while (each->in_use() != 0) {
+      each->for_each_published(
+          [&](std::uint32_t image, std::size_t, std::size_t) { each->give_back(image); });
+      std::this_thread::yield();
+    }
+    each->rest();
+  }
+  for (auto& area : areas_) {
+    auto& pages = area->pages;
+    pages.for_each_with(page_bit::owed | page_bit::zeroed, 0, pages.pages(), [&](std::size_t page) {
+      if (!is_complete)
+        pages.clear(page, page_bit::zeroed);
+      else if ((pages.at(page) & page_bit::zeroed) != 0)
+        pages.clear(page, page_bit::owed | page_bit::zeroed | page_bit::stored);
+      else
+        pages.clear(page, page_bit::owed);
+    });
+  }
+}
+
+void snapshot_memory::fail(const snapshot_failure& why) noexcept {
+  {
+    const std::lock_guard lock(failure_lock_);
+    if (failure_.error) return;
+    failure_ = why;
+  }
+  saving_.store(false, std::memory_order_release);
+  forget_pending();
+  tell_news();
+}
+
+snapshot_failure snapshot_memory::failure() const noexcept {
+  const std::lock_guard lock(failure_lock_);
+  return failure_;
+}
+
+bool snapshot_memory::copy(const saved_area& area, std::size_t first, std::size_t count,
+                           std::span<std::byte> into) noexcept {
+  const auto from = area.page(first, count);
+  const int number = reader_.read(from, into.first(from.size()));
+  if (number == 0) return check(area, first, count);
+  fail({system_error_of(number), "memory that is unmapped or may not be read", from});
+  return false;
+}
+
+// A page that is there and bears its mark after it was read is the one that was there at the
+// moment, as it was: the mark goes with any write, and with the page where that is anonymous.
+bool snapshot_memory::check(const saved_area& area, std::size_t first, std::size_t count) noexcept {
+  bool is_as_it_was = true;
+  const int number = map_.for_each_run(area.page(first, count), [&](const page_run& run) {
+    is_as_it_was = is_as_it_was && (map_.tells_marks() ? run.is_marked : run.is_there);
+  });
+  if (number == 0 && is_as_it_was) return true;
+  fail({system_error_of(number != 0 ? number : ENODATA),
+        "memory was dropped, unmapped or moved while it was being saved", area.page(first, count)});
+  return false;
+}
+
+void snapshot_memory::let_through(waiting_writer& writer) noexcept {
+  auto& pages = areas_[writer.area]->pages;
+  while (!pages.claim_to_write_unsaved(writer.page)) std::this_thread::yield();
+  patience left;
+  while (writer.fault.unprotect().kind() == resolution::state::retry && left.wait()) {
+  }
+  pages.release(writer.page);
+  note_wait(writer.since);
+}
+
+void snapshot_memory::let_all_through() noexcept {
+  while (auto writer = waiting_.take()) let_through(*writer);
+}
+
+void snapshot_memory::note_wait(std::int64_t since) noexcept {
+  const auto waited = monotonic_nanoseconds() - since;
+  auto longest = longest_wait_.load(std::memory_order_relaxed);
+  while (waited > longest &&
+         !longest_wait_.compare_exchange_weak(longest, waited, std::memory_order_relaxed)) {
+  }
+}
+
+}  // namespace uffd::detail

@@ -1,0 +1,670 @@
+// SPDX-License-Identifier: MIT
+#include "tracking/snapshot_engine.hpp"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <mutex>
+#include <numeric>
+#include <optional>
+#include <ostream>
+#include <random>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include "support/awaited.hpp"
+#include "support/background.hpp"
+#include "support/forked.hpp"
+#include "support/memory.hpp"
+#include "support/page_flags.hpp"
+#include "support/patience.hpp"
+#include "support/pictured.hpp"
+#include "support/refusal.hpp"
+#include "support/requires.hpp"
+#include "support/sanitizers.hpp"
+#include "support/sight.hpp"
+#include "support/toucher.hpp"
+#include "uffd/fault_handler.hpp"
+#include "uffd/mapping.hpp"
+#include "uffd/unique_fd.hpp"
+
+namespace uffd {
+namespace {
+
+using numbers = std::vector<std::size_t>;
+using namespace std::chrono_literals;
+
+void write(std::uintptr_t address, int value = 7) {
+  ASSERT_EQ(test::try_write(address, value), test::shows(value));
+}
+
+using detail::page_lookup;
+
+// Memory, and as what kernel this one counts.
+struct situation {
+  test::memory_kind kind;
+  page_lookup lookup = page_lookup::scan;
+};
+
+std::ostream& operator<<(std::ostream& out, const situation& of) {
+  out << of.kind;
+  if (of.lookup == page_lookup::entries) out << "_by_entries";
+  if (of.lookup == page_lookup::entries_without_marks) out << "_without_marks";
+  return out;
+}
+
+class snapshot_of : public testing::TestWithParam<situation> {
+ protected:
+  static constexpr std::size_t pages = 8;
+
+  void SetUp() override {
+    UFFDPP_REQUIRE(test::snapshots_of(kind(), pages));
+    if (lookup() == page_lookup::entries_without_marks)
+      UFFDPP_REQUIRE(test::kernel_has(feature::event_remove));
+    memory_.emplace(kind(), pages);
+  }
+  static test::memory_kind kind() { return GetParam().kind; }
+  static page_lookup lookup() { return GetParam().lookup; }
+  const test::memory& memory() const { return *memory_; }
+  static test::pictured pictures_of(const test::memory& of, const snapshot_options& options = {}) {
+    return test::pictured(of, options, nullptr, lookup());
+  }
+  test::pictured pictures() const { return pictures_of(memory()); }
+  off_t as_offset(std::size_t page) const {
+    return static_cast<off_t>(page * memory().page_size());
+  }
+  void fill() const {
+    for (std::size_t page = 0; page < pages; ++page)
+      write(memory().at(page), static_cast<int>(page + 1));
+  }
+
+ private:
+  std::optional<test::memory> memory_;
+};
+INSTANTIATE_TEST_SUITE_P(
+    memory, snapshot_of,
+    testing::Values(situation{test::memory_kind::anonymous}, situation{test::memory_kind::shared},
+                    situation{test::memory_kind::private_file}, situation{test::memory_kind::huge},
+                    situation{test::memory_kind::shared_huge},
+                    situation{test::memory_kind::anonymous, page_lookup::entries},
+                    situation{test::memory_kind::shared, page_lookup::entries},
+                    situation{test::memory_kind::anonymous, page_lookup::entries_without_marks}),
+    [](const auto& of) { return testing::PrintToString(of.param); });
+
+TEST_P(snapshot_of, memory_has_each_page_once_and_nothing_of_what_was_never_touched) {
+  write(memory().at(1), 1);
+  write(memory().at(2), 2);
+  write(memory().at(6), 6);
+  write(memory().at(7), 0);
+  auto snapshots = pictures();
+  const auto report = snapshots.take();
+  EXPECT_FALSE(report.is_delta);
+  EXPECT_EQ(report.saved_bytes, 3 * memory().page_size());
+  EXPECT_EQ(snapshots.of().puts, (std::vector<int>{0, 1, 1, 0, 0, 0, 1, 0}));
+  EXPECT_EQ(snapshots.of().zeroes, std::vector<int>(pages, 0));
+  EXPECT_EQ(snapshots.of().at(1), 1);
+  EXPECT_EQ(snapshots.of().at(2), 2);
+  EXPECT_EQ(snapshots.of().at(6), 6);
+}
+
+TEST_P(snapshot_of, memory_leaves_what_was_never_touched_untouched) {
+  if (kind() == test::memory_kind::private_file)
+    GTEST_SKIP() << "a private mapping of a file is read to know what it has";
+  write(memory().at(3));
+  auto snapshots = pictures();
+  snapshots.take();
+  if (kind() == test::memory_kind::shared) {
+    EXPECT_EQ(::lseek(memory().mapping().file(), 0, SEEK_DATA), as_offset(3));
+    EXPECT_EQ(::lseek(memory().mapping().file(), as_offset(3), SEEK_HOLE), as_offset(4));
+  }
+  std::size_t present = 0;
+  for (std::size_t page = 0; page < pages; ++page)
+    present += test::has_flag(memory().at(page), 63) ? 1U : 0U;
+  EXPECT_EQ(present, 1U);
+}
+
+TEST_P(snapshot_of, memory_after_another_has_what_changed) {
+  fill();
+  auto snapshots = pictures();
+  snapshots.take();
+  EXPECT_EQ(snapshots.of().pages_put(), pages);
+  write(memory().at(2), 20);
+  write(memory().at(5), 50);
+  const auto report = snapshots.take();
+  EXPECT_TRUE(report.is_delta);
+  EXPECT_EQ(report.saved_bytes, 2 * memory().page_size());
+  EXPECT_EQ(report.protected_bytes, 2 * memory().page_size());
+  EXPECT_EQ(snapshots.of().numbers_put(), (numbers{2, 5}));
+  EXPECT_EQ(snapshots.of().at(2), 20);
+  EXPECT_EQ(snapshots.of().at(3), 4);
+  snapshots.take();
+  EXPECT_EQ(snapshots.of().pages_put(), 0U);
+}
+
+TEST_P(snapshot_of, memory_after_another_has_what_was_touched_first_since) {
+  auto snapshots = pictures();
+  snapshots.take();
+  EXPECT_EQ(snapshots.of().pages_put(), 0U);
+  write(memory().at(4), 40);
+  EXPECT_EQ(test::look(memory().at(5)), test::shows(0));
+  snapshots.take();
+  EXPECT_EQ(snapshots.of().numbers_put(), numbers{4});
+  write(memory().at(4), 41);
+  write(memory().at(5), 50);
+  snapshots.take();
+  EXPECT_EQ(snapshots.of().numbers_put(), (numbers{4, 5}));
+  EXPECT_EQ(snapshots.of().at(4), 41);
+}
+
+TEST_P(snapshot_of, memory_has_zeroes_where_there_were_bytes) {
+  fill();
+  auto snapshots = pictures();
+  snapshots.take();
+  write(memory().at(3), 0);
+  const auto report = snapshots.take();
+  EXPECT_EQ(report.saved_bytes, 0U);
+  EXPECT_EQ(report.zero_bytes, memory().page_size());
+  EXPECT_EQ(snapshots.of().pages_put(), 0U);
+  EXPECT_EQ(snapshots.of().zeroes[3], 1);
+  EXPECT_EQ(snapshots.of().at(3), 0);
+  // Said once.
+  write(memory().at(3), 1);
+  write(memory().at(3), 0);
+  snapshots.take();
+  EXPECT_EQ(snapshots.of().zeroes[3], 0);
+}
+
+TEST_P(snapshot_of, memory_in_full_has_all_again) {
+  fill();
+  auto snapshots = pictures();
+  snapshots.take();
+  write(memory().at(0), 0);
+  write(memory().at(1), 10);
+  const auto report = snapshots.take_full();
+  EXPECT_FALSE(report.is_delta);
+  EXPECT_EQ(snapshots.of().pages_put(), pages - 1);
+  EXPECT_EQ(snapshots.of().at(0), 0);
+  EXPECT_EQ(snapshots.of().at(1), 10);
+  write(memory().at(6), 60);
+  EXPECT_TRUE(snapshots.take().is_delta);
+  EXPECT_EQ(snapshots.of().numbers_put(), numbers{6});
+}
+
+TEST_P(snapshot_of, memory_that_was_dropped_before_has_what_is_left) {
+  fill();
+  auto snapshots = pictures();
+  snapshots.take();
+  for (const bool looked_at : {false, true}) {
+    const std::size_t page = looked_at ? 2 : 1;
+    void* const dropped = memory().bytes().data() + page * memory().page_size();
+    if (::madvise(dropped, memory().page_size(), MADV_DONTNEED) != 0)
+      GTEST_SKIP() << "this kernel can't drop such pages";
+    const int left = test::is_shared(kind()) ? static_cast<int>(page + 1) : 0;
+    if (looked_at) {
+      EXPECT_EQ(test::look(memory().at(page)), test::shows(left));
+    }
+    snapshots.take();
+    EXPECT_EQ(snapshots.of().at(page), left);
+  }
+  write(memory().at(1), 70);
+  snapshots.take();
+  EXPECT_EQ(snapshots.of().numbers_put(), numbers{1});
+  EXPECT_EQ(snapshots.of().at(1), 70);
+}
+
+// The kernel goes on dropping as soon as anybody knows: it can't be saved then.
+TEST_P(snapshot_of, memory_that_is_dropped_meanwhile_fails_or_has_what_it_was) {
+  fill();
+  auto snapshots = pictures();
+  snapshots.take();
+  fill();
+  write(memory().at(0), 10);
+  void* const last = memory().bytes().data() + 7 * memory().page_size();
+  int dropped = 0;
+  const auto running = snapshots.begin({}, test::nothing_to_stop, [&] {
+    dropped = ::madvise(last, memory().page_size(), MADV_DONTNEED);
+  });
+  running->wait();
+  if (dropped != 0) GTEST_SKIP() << "this kernel can't drop such pages";
+  EXPECT_EQ(test::thrown([&] { running->report(); }), ENODATA);
+  EXPECT_EQ(snapshots.of().at(0), 1);
+  // The application goes on, and the next one has it all.
+  write(memory().at(7), 77);
+  snapshots.take();
+  EXPECT_EQ(snapshots.of().at(0), 10);
+  EXPECT_EQ(snapshots.of().at(7), 77);
+}
+
+TEST_P(snapshot_of, memory_has_what_a_write_replaced_before_it_was_saved) {
+  fill();
+  auto snapshots = pictures();
+  const auto report = snapshots.take({}, test::nothing_to_stop, [&] {
+    for (std::size_t page = 0; page < pages; ++page) write(memory().at(page), 99);
+  });
+  EXPECT_GT(report.pre_images, 0U);
+  EXPECT_EQ(snapshots.of().puts, std::vector<int>(pages, 1));
+  for (std::size_t page = 0; page < pages; ++page)
+    EXPECT_EQ(snapshots.of().at(page), static_cast<int>(page + 1));
+  snapshots.take();
+  EXPECT_EQ(snapshots.of().pages_put(), pages);
+  for (std::size_t page = 0; page < pages; ++page) EXPECT_EQ(snapshots.of().at(page), 99);
+}
+
+TEST_P(snapshot_of, memory_lets_system_calls_write_meanwhile) {
+  fill();
+  auto snapshots = pictures();
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  const unique_fd from(ends[0]);
+  const unique_fd to(ends[1]);
+  ASSERT_EQ(::write(to.get(), "abc", 3), 3);
+  snapshots.take({}, test::nothing_to_stop, [&] {
+    EXPECT_EQ(::read(from.get(), memory().bytes().data() + 3 * memory().page_size(), 3), 3);
+  });
+  EXPECT_EQ(snapshots.of().at(3), 4);
+  snapshots.take();
+  EXPECT_EQ(snapshots.of().at(3), 'a');
+  EXPECT_EQ(snapshots.of().numbers_put(), numbers{3});
+}
+
+TEST_P(snapshot_of, memory_that_failed_owes_the_next_what_it_had) {
+  fill();
+  auto snapshots = pictures();
+  snapshots.take();
+  write(memory().at(1), 10);
+  write(memory().at(5), 50);
+  EXPECT_EQ(test::thrown([&] { snapshots.take({.fails_at = 0}); }), ENOSPC);
+  write(memory().at(6), 60);
+  write(memory().at(1), 11);
+  EXPECT_EQ(test::thrown([&] { snapshots.take({.fails_to_commit = true}); }), EIO);
+  const auto report = snapshots.take();
+  EXPECT_TRUE(report.is_delta);
+  EXPECT_EQ(snapshots.of().numbers_put(), (numbers{1, 5, 6}));
+  EXPECT_EQ(snapshots.of().at(1), 11);
+  EXPECT_EQ(snapshots.of().at(5), 50);
+  EXPECT_EQ(snapshots.of().at(6), 60);
+}
+
+TEST_P(snapshot_of, memory_leaves_nobody_waiting_when_it_ends) {
+  fill();
+  for (int life = 0; life < 2; ++life) {
+    auto snapshots = pictures();
+    snapshots.take();
+    EXPECT_EQ(snapshots.of().pages_put(), pages);
+    snapshots.end();
+    for (std::size_t page = 0; page < pages; ++page) write(memory().at(page), 9);
+  }
+}
+
+// Two counters of each writer are equal whenever it does not hold its lock.
+TEST_P(snapshot_of, memory_is_of_one_moment_while_it_is_written) {
+  constexpr std::size_t writers = 2;
+  const std::size_t count = test::is_huge(kind()) ? 4 : 256;
+  const int rounds = test::is_huge(kind()) ? 25 : 200;
+  const test::memory memory(kind(), count);
+  const auto per_page = memory.page_size() / sizeof(std::uint64_t);
+  const auto words =
+      std::span(reinterpret_cast<std::atomic<std::uint64_t>*>(memory.begin()), count * per_page);
+  auto snapshots = pictures_of(memory, {.extra_memory = 16 * memory.page_size()});
+  std::array<std::mutex, writers> locks;
+  std::atomic<bool> are_over{false};
+  std::vector<std::jthread> threads;
+  for (std::size_t each = 0; each < writers; ++each)
+    threads.emplace_back([&, each] {
+      std::mt19937 random(static_cast<unsigned>(each));
+      while (!are_over) {
+        const auto page = random() % (count / 2);
+        {
+          const std::lock_guard lock(locks[each]);
+          words[page * per_page + each].fetch_add(1, std::memory_order_relaxed);
+          words[(page + count / 2) * per_page + each].fetch_add(1, std::memory_order_relaxed);
+        }
+        std::this_thread::yield();
+      }
+    });
+  std::vector<std::uint64_t> expected(count * writers);
+  const auto value_of = [&](std::size_t page, std::size_t each) {
+    std::uint64_t value = 0;
+    std::memcpy(&value,
+                snapshots.of().complete.data() + page * memory.page_size() + each * sizeof value,
+                sizeof value);
+    return value;
+  };
+  for (int round = 0; round < rounds; ++round) {
+    snapshots.take(
+        {},
+        [&] {
+          for (auto& lock : locks) lock.lock();
+          for (std::size_t page = 0; page < count; ++page)
+            for (std::size_t each = 0; each < writers; ++each)
+              expected[page * writers + each] = words[page * per_page + each].load();
+        },
+        [&] {
+          for (auto& lock : locks) lock.unlock();
+        },
+        round % 50 == 49);
+    std::size_t wrong = 0;
+    for (std::size_t page = 0; page < count; ++page)
+      for (std::size_t each = 0; each < writers; ++each)
+        wrong += value_of(page, each) != expected[page * writers + each] ? 1U : 0U;
+    ASSERT_EQ(wrong, 0U) << "round " << round;
+    const auto& puts = snapshots.of().puts;
+    ASSERT_EQ(std::count_if(puts.begin(), puts.end(), [](int put) { return put > 1; }), 0);
+  }
+  are_over = true;
+}
+
+TEST_P(snapshot_of, memory_loses_no_write_of_who_does_not_stand_still) {
+  const std::size_t count = test::is_huge(kind()) ? 4 : 64;
+  const int rounds = test::is_huge(kind()) ? 10 : 100;
+  const test::memory memory(kind(), count);
+  const auto per_page = memory.page_size() / sizeof(std::uint64_t);
+  const auto words =
+      std::span(reinterpret_cast<std::atomic<std::uint64_t>*>(memory.begin()), count * per_page);
+  auto snapshots = pictures_of(memory, {.extra_memory = 4 * memory.page_size()});
+  std::atomic<bool> are_over{false};
+  std::vector<std::jthread> writers;
+  for (std::size_t each = 0; each < 2; ++each)
+    writers.emplace_back([&, each] {
+      std::mt19937 random(static_cast<unsigned>(each));
+      while (!are_over) {
+        words[random() % count * per_page + each].fetch_add(1, std::memory_order_relaxed);
+        std::this_thread::yield();
+      }
+    });
+  for (int round = 0; round < rounds; ++round) snapshots.take();
+  are_over = true;
+  writers.clear();
+  snapshots.take();
+  const auto bytes = memory.bytes();
+  EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), snapshots.of().complete.begin()));
+}
+
+class snapshot_engine : public testing::Test {
+ protected:
+  static constexpr std::size_t pages = 512;
+
+  void SetUp() override {
+    UFFDPP_REQUIRE(test::snapshots_of(test::memory_kind::anonymous, pages));
+    memory_.emplace(test::memory_kind::anonymous, pages);
+    for (std::size_t page = 0; page < pages; ++page) write(memory().at(page), 1);
+  }
+  const test::memory& memory() const { return *memory_; }
+  void unmap() { memory_.reset(); }
+
+ private:
+  std::optional<test::memory> memory_;
+};
+
+TEST_F(snapshot_engine, takes_no_more_extra_memory_than_it_may) {
+  const std::size_t extra = 8 * page_size();
+  test::pictured snapshots(memory(), {.extra_memory = extra});
+  std::vector<std::jthread> writers;
+  const auto running = snapshots.begin({.delay = 20us}, test::nothing_to_stop, [&] {
+    for (std::size_t each = 0; each < 4; ++each)
+      writers.emplace_back([&, each] {
+        for (std::size_t page = pages - 1 - each; page < pages; page -= 4)
+          write(memory().at(page), 2);
+      });
+  });
+  running->wait();
+  writers.clear();
+  const auto& report = running->report();
+  EXPECT_LE(report.peak_extra_memory, extra + uffd::detail::page_saver::batch_bytes);
+  EXPECT_GT(report.pre_images, 0U);
+  EXPECT_EQ(snapshots.of().puts, std::vector<int>(pages, 1));
+  for (std::size_t page = 0; page < pages; ++page) ASSERT_EQ(snapshots.of().at(page), 1);
+  snapshots.take();
+  for (std::size_t page = 0; page < pages; ++page) ASSERT_EQ(snapshots.of().at(page), 2);
+}
+
+TEST_F(snapshot_engine, makes_a_writer_wait_while_no_buffer_is_left) {
+  test::pictured snapshots(memory(), {.extra_memory = page_size(), .threads = 1});
+  test::signal reached;
+  test::signal release;
+  // The walk has no more than the first batch when the first is put.
+  const std::size_t batch = uffd::detail::page_saver::batch_bytes / page_size();
+  ASSERT_LT(batch + 2, pages);
+  const auto running = snapshots.begin({.reached = &reached, .release = &release});
+  ASSERT_TRUE(reached.comes());
+  write(memory().at(pages - 1), 2);
+  test::toucher second(memory().at(pages - 2), 2);
+  EXPECT_TRUE(second.waits());
+  // What is saved already waits for nobody.
+  write(memory().at(0), 2);
+  release.set();
+  EXPECT_EQ(second.saw(), test::shows(2));
+  running->wait();
+  EXPECT_GT(running->report().longest_wait, 0ns);
+  for (std::size_t page = 0; page < pages; ++page) ASSERT_EQ(snapshots.of().at(page), 1);
+}
+
+TEST_F(snapshot_engine, lets_writers_go_when_the_sink_fails) {
+  test::pictured snapshots(memory(), {.extra_memory = page_size()});
+  const auto running = snapshots.begin({.delay = 100us, .fails_at = 1});
+  for (std::size_t page = 0; page < pages; ++page) write(memory().at(page), 2);
+  running->wait();
+  const auto refusal = test::refusal_of([&] { running->report(); });
+  EXPECT_EQ(refusal.number, ENOSPC);
+  EXPECT_TRUE(refusal.names("saving memory")) << refusal.words;
+  snapshots.take();
+  EXPECT_EQ(snapshots.of().pages_put(), pages);
+  for (std::size_t page = 0; page < pages; ++page) ASSERT_EQ(snapshots.of().at(page), 2);
+}
+
+TEST_F(snapshot_engine, can_be_cancelled) {
+  test::pictured snapshots(memory());
+  test::signal reached;
+  test::signal release;
+  const auto running = snapshots.begin({.reached = &reached, .release = &release});
+  ASSERT_TRUE(reached.comes());
+  EXPECT_FALSE(running->is_over());
+  running->cancel();
+  for (std::size_t page = 0; page < pages; ++page) write(memory().at(page), 2);
+  release.set();
+  running->wait();
+  EXPECT_EQ(test::thrown([&] { running->report(); }), ECANCELED);
+  running->cancel();
+  EXPECT_FALSE(snapshots.take().is_delta);
+  running->cancel();
+  EXPECT_EQ(snapshots.of().pages_put(), pages);
+}
+
+TEST_F(snapshot_engine, refuses_a_second_one_meanwhile) {
+  test::pictured snapshots(memory());
+  test::signal reached;
+  test::signal release;
+  const auto running = snapshots.begin({.reached = &reached, .release = &release});
+  ASSERT_TRUE(reached.comes());
+  EXPECT_EQ(test::thrown([&] { snapshots.begin(); }), EBUSY);
+  const auto progress = running->progress();
+  EXPECT_EQ(progress.total_bytes, memory().size());
+  EXPECT_LT(progress.saved_bytes, progress.total_bytes);
+  release.set();
+  running->wait();
+  EXPECT_EQ(running->progress().saved_bytes, memory().size());
+  snapshots.take();
+}
+
+TEST_F(snapshot_engine, ends_while_one_is_under_way) {
+  test::pictured snapshots(memory(), {.extra_memory = page_size()});
+  test::signal reached;
+  test::signal release;
+  const auto running = snapshots.begin({.reached = &reached, .release = &release});
+  ASSERT_TRUE(reached.comes());
+  write(memory().at(pages - 1), 2);
+  test::toucher waits(memory().at(pages - 2), 2);
+  EXPECT_TRUE(waits.waits());
+  test::background ending([&] { snapshots.end(); });
+  EXPECT_TRUE(ending.blocks());
+  release.set();
+  EXPECT_TRUE(ending.finishes());
+  EXPECT_EQ(waits.saw(), test::shows(2));
+  EXPECT_EQ(test::thrown([&] { running->report(); }), ECANCELED);
+  for (std::size_t page = 0; page < pages; ++page) write(memory().at(page), 3);
+}
+
+TEST_F(snapshot_engine, fails_where_memory_is_unmapped_and_leaves_the_rest_alone) {
+  const test::memory other(test::memory_kind::anonymous, 4);
+  for (std::size_t page = 0; page < 4; ++page) write(other.at(page), 1);
+  test::pictured snapshots({test::pictured::area_of(other), test::pictured::area_of(memory())});
+  const auto running = snapshots.begin({.before_put = [&] { unmap(); }});
+  running->wait();
+  const auto refusal = test::refusal_of([&] { running->report(); });
+  EXPECT_TRUE(refusal.number == EFAULT || refusal.number == ENODATA) << refusal.words;
+  EXPECT_TRUE(refusal.names("unmapped")) << refusal.words;
+  write(other.at(0), 2);
+  const auto again = test::refusal_of([&] { snapshots.take(); });
+  EXPECT_EQ(again.number, ENOENT) << again.words;
+  EXPECT_TRUE(again.names("unmapped or moved")) << again.words;
+  write(other.at(1), 2);
+}
+
+TEST_F(snapshot_engine, fails_where_memory_was_moved) {
+  test::pictured snapshots(memory());
+  snapshots.take();
+  const auto room = mapping::anonymous(memory().size());
+  void* const to = room.bytes().data();
+  const auto running = snapshots.begin({}, test::nothing_to_stop, [&] {
+    for (std::size_t page = 0; page < pages; ++page) write(memory().at(page), 2);
+  });
+  running->wait();
+  running->report();
+  ASSERT_EQ(::mremap(memory().bytes().data(), memory().size(), memory().size(),
+                     MREMAP_MAYMOVE | MREMAP_FIXED, to),
+            to);
+  EXPECT_NE(test::thrown([&] { snapshots.take_full(); }), 0);
+  write(room.range().begin(), 3);
+}
+
+TEST_F(snapshot_engine, saves_several_areas_of_different_pages) {
+  UFFDPP_REQUIRE(test::snapshots_of(test::memory_kind::shared_huge, 2));
+  const test::memory huge(test::memory_kind::shared_huge, 2);
+  const test::memory shared(test::memory_kind::shared, 4);
+  write(huge.at(1), 11);
+  write(shared.at(3), 33);
+  test::pictured snapshots({test::pictured::area_of(memory()), test::pictured::area_of(huge),
+                            test::pictured::area_of(shared)});
+  snapshots.take();
+  EXPECT_EQ(snapshots.of(0).pages_put(), pages);
+  EXPECT_EQ(snapshots.of(1).numbers_put(), numbers{1});
+  EXPECT_EQ(snapshots.of(2).numbers_put(), numbers{3});
+  write(huge.at(0), 1);
+  write(memory().at(7), 1);
+  snapshots.take();
+  EXPECT_EQ(snapshots.of(0).numbers_put(), numbers{7});
+  EXPECT_EQ(snapshots.of(1).numbers_put(), numbers{0});
+  EXPECT_EQ(snapshots.of(2).numbers_put(), numbers{});
+}
+
+TEST_F(snapshot_engine, can_be_a_client_of_a_handler) {
+  auto options = fault_handler_options{};
+  options.on_stop = stop_policy::leave_zero;
+  options.forks = fork_policy::not_inherited;
+  options.open = {.required = feature::pagefault_flag_wp,
+                  .kernel_faults = kernel_fault_policy::required};
+  fault_handler handler([](fault& raised) { return raised.zeropage(); }, options);
+  const auto served = handler.serve(mapping::anonymous(4 * page_size()));
+  std::optional<test::pictured> snapshots(std::in_place, memory(), snapshot_options{}, &handler);
+  snapshots->take({}, test::nothing_to_stop, [&] { write(memory().at(9), 2); });
+  write(memory().at(10), 2);
+  EXPECT_EQ(test::look(served.info().range.begin()), test::shows(0));
+  snapshots->take();
+  EXPECT_EQ(snapshots->of().numbers_put(), (numbers{9, 10}));
+  snapshots.reset();
+  write(memory().at(11), 2);
+  EXPECT_EQ(test::look(served.info().range.end() - 1), test::shows(0));
+}
+
+TEST_F(snapshot_engine, refuses_handlers_that_lack_something_by_name) {
+  const auto refusal_with = [&](open_options open, test::memory_kind kind) {
+    auto options = fault_handler_options{};
+    options.forks = fork_policy::not_inherited;
+    options.open = open;
+    fault_handler handler([](fault& raised) { return raised.unprotect(); }, options);
+    const test::memory other(kind, 1);
+    return test::refusal_of([&] { test::pictured(other, {}, &handler); });
+  };
+  const auto none =
+      refusal_with({.kernel_faults = kernel_fault_policy::required}, test::memory_kind::anonymous);
+  EXPECT_EQ(none.number, EINVAL);
+  EXPECT_TRUE(none.names("pagefault_flag_wp")) << none.words;
+  const auto shared = refusal_with(
+      {.required = feature::pagefault_flag_wp, .kernel_faults = kernel_fault_policy::required},
+      test::memory_kind::shared);
+  EXPECT_EQ(shared.number, EINVAL);
+  EXPECT_TRUE(shared.names("wp_hugetlbfs_shmem")) << shared.words;
+  if (test::user_mode_faults_only().empty()) {
+    const auto user = refusal_with(
+        {.required = feature::pagefault_flag_wp, .kernel_faults = kernel_fault_policy::never},
+        test::memory_kind::anonymous);
+    EXPECT_EQ(user.number, EINVAL);
+    EXPECT_TRUE(user.names("kernel_fault_policy::required")) << user.words;
+  }
+}
+
+TEST_F(snapshot_engine, refuses_what_is_no_memory_to_save) {
+  const auto refusal = [](page_range range, std::size_t page, snapshot_options options = {}) {
+    region_info info;
+    info.range = range;
+    info.page_size = page;
+    return test::refusal_of([&] { test::pictured(std::vector<region_info>{info}, options); });
+  };
+  EXPECT_EQ(refusal({}, page_size()).number, EINVAL);
+  EXPECT_EQ(refusal({memory().begin() + 1, page_size()}, page_size()).number, EINVAL);
+  EXPECT_TRUE(refusal(test::unmapped_page(), page_size()).names("nothing is mapped"));
+  EXPECT_TRUE(refusal(memory().range(), page_size(), {.extra_memory = 1}).names("extra_memory"));
+  EXPECT_EQ(test::thrown([] { test::pictured(std::vector<region_info>{}); }), EINVAL);
+  const test::pictured first(memory());
+  EXPECT_EQ(refusal(memory().range(), page_size()).number, EBUSY);
+}
+
+TEST_F(snapshot_engine, refuses_an_area_of_two_kinds) {
+  UFFDPP_REQUIRE(test::snapshots_of(test::memory_kind::shared, 1));
+  const auto shared = mapping::shared(page_size());
+  ASSERT_NE(::mmap(memory().bytes().data(), page_size(), PROT_READ | PROT_WRITE,
+                   MAP_SHARED | MAP_FIXED, shared.file(), 0),
+            MAP_FAILED);
+  EXPECT_TRUE(test::refusal_of([&] { test::pictured{memory()}; }).names("an area of its own"));
+}
+
+TEST_F(snapshot_engine, passes_on_what_the_caller_throws_and_goes_on) {
+  test::pictured snapshots(memory());
+  const auto fail = [] { throw std::system_error(EDOM, std::generic_category()); };
+  EXPECT_EQ(test::thrown([&] { snapshots.take({}, fail); }), EDOM);
+  EXPECT_EQ(test::thrown([&] { snapshots.take({}, test::nothing_to_stop, fail); }), EDOM);
+  write(memory().at(3), 2);
+  EXPECT_FALSE(snapshots.take().is_delta);
+  EXPECT_EQ(snapshots.of().pages_put(), pages);
+  EXPECT_EQ(snapshots.of().at(3), 2);
+}
+
+TEST_F(snapshot_engine, leaves_a_forked_child_its_memory) {
+  if (test::thread_sanitizer) GTEST_SKIP() << "a child of a process with threads";
+  std::optional<test::pictured> snapshots(std::in_place, memory());
+  snapshots->take();
+  EXPECT_EQ(test::in_child([&] {
+              if (test::try_write(memory().at(1), 5) != test::shows(5)) return 1;
+              if (test::thrown([&] { snapshots->begin(); }) != EOWNERDEAD) return 2;
+              snapshots.reset();
+              return test::look(memory().at(1)) == test::shows(5) ? 0 : 3;
+            }),
+            test::exits_with(0));
+  write(memory().at(2), 2);
+  snapshots->take();
+  EXPECT_EQ(snapshots->of().numbers_put(), numbers{2});
+}
+
+}  // namespace
+}  // namespace uffd
