@@ -45,6 +45,7 @@ set(compiled
   tracking/snapshot_file
   tracking/snapshot_chain
   tracking/snapshot_options
+  tracking/snapshot
   pager/page_source
   pager/any_source
   pager/memory_source

@@ -4,6 +4,7 @@
 #include <uffd/uffd.hpp>
 
 #include <cstddef>
+#include <mutex>
 #include <span>
 #include <system_error>
 #include <utility>
@@ -127,6 +128,19 @@ void use_snapshot(std::span<std::byte> memory) {
   chain.verify();
   const uffd::snapshot_source source(chain);
   use(source.read(0, memory), source.identity(), source.advice());
+}
+
+void use_snapshotter(uffd::fault_handler& handler, std::span<const uffd::snapshot_area> areas) {
+  uffd::snapshotter by(areas);
+  uffd::snapshotter client(handler, areas);
+  uffd::snapshotter moved(std::move(by));
+  by = std::move(moved);
+  std::mutex writers;
+  auto running = by.take("snapshot", writers);
+  auto other = std::move(running);
+  running = std::move(other);
+  use(running.wait(), running.is_over(), running.progress());
+  running.cancel();
 }
 
 int main() {}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT
+#include "uffd/tracking/snapshot.hpp"
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "page_sink.hpp"
+#include "snapshot_engine.hpp"
+#include "snapshot_under_way.hpp"
+#include "snapshot_writer.hpp"
+#include "uffd/region_info.hpp"
+
+namespace uffd {
+namespace {
+
+std::vector<region_info> infos_of(std::span<const snapshot_area> areas) {
+  std::vector<region_info> infos(areas.size());
+  for (std::size_t i = 0; i < areas.size(); ++i) {
+    infos[i].range = areas[i].range;
+    infos[i].page_size = areas[i].page_size;
+  }
+  return infos;
+}
+
+// The last complete file; none: the next can't be based on it.
+using latest_file = std::optional<snapshot_file>;
+
+// A file that is the base of the next one once it is complete.
+class file_sink final : public detail::page_sink {
+ public:
+  file_sink(const std::filesystem::path& path, std::span<const snapshot_area> areas,
+            const snapshot_file* base, std::shared_ptr<latest_file> latest)
+      : path_(path), writer_(path, areas, base), latest_(std::move(latest)) {}
+
+  std::error_code put(std::size_t area, std::size_t offset,
+                      std::span<const std::byte> pages) noexcept override {
+    return writer_.put(area, offset, pages);
+  }
+  std::error_code put_zero(std::size_t area, std::size_t offset,
+                           std::size_t bytes) noexcept override {
+    return writer_.put_zero(area, offset, bytes);
+  }
+  std::error_code commit() noexcept override {
+    const auto error = writer_.commit();
+    if (error) return error;
+    latest_->reset();
+    try {
+      latest_->emplace(snapshot_file::open(path_));
+    } catch (...) {
+      return {};  // complete all the same; the next one has to be whole
+    }
+    return {};
+  }
+
+ private:
+  std::filesystem::path path_;
+  detail::snapshot_writer writer_;
+  std::shared_ptr<latest_file> latest_;
+};
+
+}  // namespace
+
+struct snapshotter::parts {
+  parts(fault_handler* by, std::span<const snapshot_area> which, const snapshot_options& options)
+      : areas(which.begin(), which.end()), engine(by, infos_of(which), options) {}
+
+  std::vector<snapshot_area> areas;
+  std::shared_ptr<latest_file> latest = std::make_shared<latest_file>();
+  detail::snapshot_engine engine;
+};
+
+running_snapshot::running_snapshot(std::shared_ptr<detail::snapshot_under_way> of) noexcept
+    : of_(std::move(of)) {}
+running_snapshot::running_snapshot(running_snapshot&& other) noexcept = default;
+running_snapshot& running_snapshot::operator=(running_snapshot&& other) noexcept {
+  if (this != &other) {
+    end();
+    of_ = std::move(other.of_);
+  }
+  return *this;
+}
+running_snapshot::~running_snapshot() { end(); }
+
+void running_snapshot::end() noexcept {
+  if (!of_) return;
+  of_->cancel();
+  of_->wait();
+  of_.reset();
+}
+
+snapshot_report running_snapshot::wait() const {
+  of_->wait();
+  return of_->report();
+}
+bool running_snapshot::is_over() const noexcept { return of_->is_over(); }
+snapshot_progress running_snapshot::progress() const noexcept { return of_->progress(); }
+void running_snapshot::cancel() noexcept { of_->cancel(); }
+
+snapshotter::snapshotter(std::span<const snapshot_area> areas, const snapshot_options& options)
+    : parts_(std::make_unique<parts>(nullptr, areas, options)) {}
+snapshotter::snapshotter(fault_handler& by, std::span<const snapshot_area> areas,
+                         const snapshot_options& options)
+    : parts_(std::make_unique<parts>(&by, areas, options)) {}
+snapshotter::snapshotter(snapshotter&& other) noexcept = default;
+snapshotter& snapshotter::operator=(snapshotter&& other) noexcept = default;
+snapshotter::~snapshotter() = default;
+
+running_snapshot snapshotter::begin(const std::filesystem::path& path, snapshot_extent extent,
+                                    const std::function<void()>& stop,
+                                    const std::function<void()>& go) {
+  const auto make_sink = [&](bool has_base) {
+    auto& latest = *parts_->latest;
+    const bool is_delta = has_base && latest && extent == snapshot_extent::changes;
+    return detail::snapshot_engine::destination{
+        std::make_unique<file_sink>(path, parts_->areas, is_delta ? &*latest : nullptr,
+                                    parts_->latest),
+        is_delta};
+  };
+  return running_snapshot(parts_->engine.take(make_sink, stop, go));
+}
+
+}  // namespace uffd
