@@ -4,35 +4,68 @@
 #include <cerrno>
 #include <utility>
 
+#include "tracking/asynchronous_tracking.hpp"
+#include "tracking/synchronous_tracking.hpp"
+#include "tracking/tracking.hpp"
 #include "uffd/error.hpp"
-#include "written_page_scan.hpp"
 
 namespace uffd {
+namespace {
 
-tracked_memory::tracked_memory(std::shared_ptr<detail::written_page_scan> by,
-                               region registered) noexcept
-    : by_(std::move(by)), region_(std::move(registered)) {
-  region_.complete();
+flags<feature> lacking(flags<feature> needed, const open_options& open) {
+  return needed - detail::available_features(open.kernel_faults, open.via);
 }
 
-written_pages tracked_memory::scan(page_range part, std::span<page_range> into,
+void check(flags<feature> needed, const open_options& open) {
+  if (const auto missing = lacking(needed, open); !missing.empty())
+    detail::throw_errno(ENOTSUP, "write_tracker: this kernel lacks " + to_string(missing));
+}
+
+tracker_engine chosen(tracker_engine engine, const open_options& open) {
+  using detail::asynchronous_tracking;
+  if (engine != tracker_engine::automatic) return engine;
+  return lacking(asynchronous_tracking::needed, open).empty() ? tracker_engine::asynchronous
+                                                              : tracker_engine::synchronous;
+}
+
+std::shared_ptr<detail::tracking_engine> make_engine(tracker_engine engine,
+                                                     const open_options& open) {
+  if (engine == tracker_engine::asynchronous) {
+    check(detail::asynchronous_tracking::needed, open);
+    return std::make_shared<detail::asynchronous_tracking>(open);
+  }
+  check(detail::synchronous_tracking::needed, open);
+  return std::make_shared<detail::synchronous_tracking>(open, nullptr);
+}
+
+}  // namespace
+
+tracked_memory::tracked_memory(std::shared_ptr<detail::memory_tracking> by, page_range memory,
+                               std::size_t page) noexcept
+    : by_(std::move(by)), range_(memory), page_size_(page) {}
+
+written_pages tracked_memory::find(page_range part, std::span<page_range> into,
                                    bool begins_anew) const {
   if (into.empty() || !range().contains(part) || !part.is_aligned(page_size()))
     detail::throw_errno(EINVAL, "tracked_memory " + to_string(part) + " of " + to_string(range()));
   return by_->find(part, into, begins_anew);
 }
 
-write_tracker::write_tracker(const open_options& open)
-    : by_(std::make_shared<detail::written_page_scan>(open)) {}
+write_tracker::write_tracker(tracker_engine engine, const open_options& open)
+    : engine_(chosen(engine, open)), by_(make_engine(engine_, open)) {}
+
+write_tracker::write_tracker(std::function<void(page_range)> before_write, const open_options& open)
+    : engine_(tracker_engine::synchronous) {
+  check(detail::synchronous_tracking::needed, open);
+  by_ = std::make_shared<detail::synchronous_tracking>(open, std::move(before_write));
+}
+
+write_tracker::write_tracker(fault_handler& by, std::function<void(page_range)> before_write)
+    : engine_(tracker_engine::synchronous),
+      by_(std::make_shared<detail::synchronous_tracking>(by, std::move(before_write))) {}
 
 tracked_memory write_tracker::track(page_range memory, std::size_t page) const {
-  region registered(by_->on(), memory, register_mode::write_protect, page);
-  tracked_memory tracked(by_, std::move(registered));
-  outcome done;
-  do done = by_->on().write_protect(memory);
-  while (done.error() == condition::retry);
-  if (!done) throw std::system_error(done.error(), "write_tracker::track " + to_string(memory));
-  return tracked;
+  return {by_->track(memory, page), memory, page};
 }
 
 }  // namespace uffd

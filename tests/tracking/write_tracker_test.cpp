@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <array>
@@ -12,56 +11,41 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <functional>
 #include <optional>
 #include <random>
 #include <span>
-#include <system_error>
+#include <string>
 #include <thread>
-#include <utility>
+#include <tuple>
 #include <vector>
 
 #include "support/forked.hpp"
 #include "support/memory.hpp"
-#include "support/page_flags.hpp"
 #include "support/refusal.hpp"
 #include "support/requires.hpp"
 #include "support/sight.hpp"
-#include "uffd/handle.hpp"
-#include "uffd/mapping.hpp"
-#include "uffd/region.hpp"
+#include "support/tracking.hpp"
 
 namespace uffd {
 namespace {
 
-using runs = std::vector<page_range>;
+using test::collected;
+using test::runs;
+using test::write;
 
-runs collected(const tracked_memory& tracked) {
-  runs found;
-  tracked.collect([&](page_range run) { found.push_back(run); });
-  return found;
-}
-runs collected(const tracked_memory& tracked, page_range part) {
-  runs found;
-  tracked.collect(part, [&](page_range run) { found.push_back(run); });
-  return found;
-}
-
-void write(std::uintptr_t address, int value = 7) {
-  ASSERT_EQ(test::try_write(address, value), test::shows(value));
-}
-
-class written_pages_of : public testing::TestWithParam<test::memory_kind> {
+class written_pages_of
+    : public testing::TestWithParam<std::tuple<tracker_engine, test::memory_kind>> {
  protected:
   static constexpr std::size_t pages = 8;
 
   void SetUp() override {
-    UFFDPP_REQUIRE(test::kernel_has(feature::wp_async));
-    UFFDPP_REQUIRE(test::available(GetParam(), pages, register_mode::write_protect));
-    memory_.emplace(GetParam(), pages);
-    tracker_.emplace();
+    UFFDPP_REQUIRE(test::can_track(engine()));
+    UFFDPP_REQUIRE(test::available(kind(), pages, register_mode::write_protect));
+    memory_.emplace(kind(), pages);
+    tracker_.emplace(engine());
   }
+  static tracker_engine engine() { return std::get<0>(GetParam()); }
+  static test::memory_kind kind() { return std::get<1>(GetParam()); }
   tracked_memory track() const { return tracker_->track(memory().range(), memory().page_size()); }
   const test::memory& memory() const { return *memory_; }
 
@@ -69,7 +53,13 @@ class written_pages_of : public testing::TestWithParam<test::memory_kind> {
   std::optional<test::memory> memory_;
   std::optional<write_tracker> tracker_;
 };
-UFFDPP_ON_EVERY_KIND(written_pages_of);
+INSTANTIATE_TEST_SUITE_P(memory, written_pages_of,
+                         testing::Combine(testing::ValuesIn(test::every_engine),
+                                          testing::ValuesIn(test::every_kind)),
+                         [](const auto& tested) {
+                           return test::name_of(std::get<0>(tested.param)) + "_" +
+                                  std::string(test::name_of(std::get<1>(tested.param)));
+                         });
 
 TEST_P(written_pages_of, memory_are_none_at_first) {
   write(memory().at(2));
@@ -160,10 +150,10 @@ TEST_P(written_pages_of, anonymous_memory_are_those_that_were_dropped) {
   void* const dropped = memory().bytes().data() + memory().page_size();
   if (::madvise(dropped, memory().page_size(), MADV_DONTNEED) != 0)
     GTEST_SKIP() << "this kernel can't drop such pages";
-  const bool is_anonymous = GetParam() == test::memory_kind::anonymous;
+  const bool is_anonymous = kind() == test::memory_kind::anonymous;
   const auto expected = is_anonymous ? runs{memory().page(1)} : runs{};
   EXPECT_EQ(collected(tracked), expected);
-  EXPECT_EQ(test::look(memory().at(1)), test::shows(test::is_shared(GetParam()) ? 1 : 0));
+  EXPECT_EQ(test::look(memory().at(1)), test::shows(test::is_shared(kind()) ? 1 : 0));
   EXPECT_EQ(collected(tracked), runs{});
   write(memory().at(1));
   EXPECT_EQ(collected(tracked), runs{memory().page(1)});
@@ -235,108 +225,6 @@ TEST_P(written_pages_of, several_threads_are_never_lost) {
     for (std::size_t each = 0; each < threads; ++each)
       EXPECT_EQ(copied[page * threads + each], words[page * per_page + each].load())
           << "page " << page << ", thread " << each;
-}
-
-class write_tracker_of_memory : public testing::Test {
- protected:
-  void SetUp() override { UFFDPP_REQUIRE(test::kernel_has(feature::wp_async)); }
-};
-
-TEST_F(write_tracker_of_memory, tells_a_transparent_huge_page_whole_and_then_in_parts) {
-  constexpr std::size_t huge = test::huge_page_size;
-  const auto memory = mapping::anonymous(2 * huge);
-  const page_range page(align_up(memory.range().begin(), huge), huge);
-  if (::madvise(reinterpret_cast<void*>(page.begin()), huge, MADV_HUGEPAGE) != 0)
-    GTEST_SKIP() << "this kernel has no transparent huge pages";
-  write(page.begin(), 1);
-  if (!test::is_huge_mapped(page)) GTEST_SKIP() << "no huge page was to be had";
-  const write_tracker tracker;
-  const auto tracked = tracker.track(page);
-  EXPECT_EQ(collected(tracked), runs{});
-  write(page.begin() + huge / 2);
-  const auto found = collected(tracked);
-  ASSERT_EQ(found.size(), 1U);
-  EXPECT_TRUE(found.front().contains(page.begin() + huge / 2));
-  EXPECT_EQ(collected(tracked), runs{});
-  write(page.begin() + huge / 2);
-  const page_range second_half(page.begin() + huge / 2, huge / 2);
-  EXPECT_EQ(collected(tracked, second_half).size(), 1U);
-  EXPECT_EQ(collected(tracked, second_half), runs{});
-}
-
-TEST_F(write_tracker_of_memory, refuses_parts_of_huge_pages_that_it_was_not_told_of) {
-  UFFDPP_REQUIRE(test::available(test::memory_kind::huge, 1, register_mode::write_protect));
-  const auto memory = mapping::huge(test::huge_page_size, test::huge_page_size);
-  const write_tracker tracker;
-  const auto tracked = tracker.track(memory.range());
-  write(memory.range().begin());
-  EXPECT_EQ(test::thrown([&] {
-              collected(tracked, {memory.range().begin(), page_size()});
-            }),
-            ENOTSUP);
-  EXPECT_EQ(collected(tracked), runs{memory.range()});
-}
-
-TEST_F(write_tracker_of_memory, tells_what_was_mapped_over_as_EPERM) {
-  const auto memory = mapping::anonymous(4 * page_size());
-  const write_tracker tracker;
-  const auto tracked = tracker.track(memory);
-  void* const at = memory.bytes().data() + page_size();
-  ASSERT_EQ(::mmap(at, page_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
-                   -1, 0),
-            at);
-  EXPECT_EQ(test::thrown([&] { static_cast<void>(collected(tracked)); }), EPERM);
-}
-
-// Moved next to what is tracked it would become one mapping with that, and the kernel (6.18) tracks
-// neither any more.
-TEST_F(write_tracker_of_memory, does_not_follow_what_is_moved) {
-  const auto memory = mapping::anonymous(2 * page_size());
-  const auto room = mapping::anonymous(3 * page_size());
-  const write_tracker tracker;
-  const auto tracked = tracker.track(memory);
-  void* const to = room.bytes().data() + page_size();
-  void* const moved = ::mremap(memory.bytes().data() + page_size(), page_size(), page_size(),
-                               MREMAP_MAYMOVE | MREMAP_FIXED, to);
-  ASSERT_EQ(moved, to);
-  write(room.range().begin() + page_size());
-  write(memory.range().begin());
-  EXPECT_EQ(collected(tracked), (runs{{memory.range().begin(), page_size()}}));
-}
-
-TEST_F(write_tracker_of_memory, refuses_other_parts_and_buffers_without_room) {
-  const auto memory = mapping::anonymous(4 * page_size());
-  const write_tracker tracker;
-  const auto tracked = tracker.track(memory);
-  std::array<page_range, 2> into;
-  const auto begin = memory.range().begin();
-  for (const page_range part :
-       {page_range(begin - page_size(), page_size()), page_range(begin, 5 * page_size()),
-        page_range(begin + 1, page_size()), page_range(begin, 1)})
-    EXPECT_EQ(test::thrown([&] { static_cast<void>(tracked.collect(part, into)); }), EINVAL)
-        << to_string(part);
-  EXPECT_EQ(test::thrown([&] { static_cast<void>(tracked.collect(tracked.range(), {})); }), EINVAL);
-}
-
-TEST_F(write_tracker_of_memory, refuses_what_is_registered_or_not_aligned_or_not_mapped) {
-  const auto memory = mapping::anonymous(2 * page_size());
-  const auto begin = memory.range().begin();
-  const write_tracker tracker;
-  EXPECT_EQ(test::thrown([&] { static_cast<void>(tracker.track({begin, 1})); }), EINVAL);
-  EXPECT_EQ(test::thrown([&] { static_cast<void>(tracker.track(test::unmapped_page())); }), EINVAL);
-  const auto on = handle::open();
-  const region registered(on, memory);
-  EXPECT_EQ(test::thrown([&] { static_cast<void>(tracker.track(memory)); }), EBUSY);
-}
-
-TEST_F(write_tracker_of_memory, may_end_before_what_it_tracks) {
-  const auto memory = mapping::anonymous(page_size());
-  std::optional<write_tracker> tracker(std::in_place);
-  auto tracked = tracker->track(memory);
-  tracker.reset();
-  const auto moved = std::move(tracked);
-  write(memory.range().begin());
-  EXPECT_EQ(collected(moved), runs{memory.range()});
 }
 
 }  // namespace

@@ -99,6 +99,15 @@ void use_sigbus(uffd::handle on, uffd::page_range range) {
   handler.rethrow_error();
 }
 
+void use_tracker(uffd::fault_handler& handler, uffd::page_range range) {
+  const uffd::write_tracker tracker;
+  const uffd::write_tracker with_callback([](uffd::page_range /*page*/) {});
+  const uffd::write_tracker client(handler);
+  const auto tracked = tracker.track(range);
+  tracked.collect([](uffd::page_range /*written*/) {});
+  use(tracker.engine());
+}
+
 void use_working_set(uffd::working_set set) {
   const uffd::working_set made("", 1, 1, {});
   set.merge(uffd::working_set::parse(set.text()));

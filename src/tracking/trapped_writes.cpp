@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT
+#include "tracking/trapped_writes.hpp"
+
+#include <cerrno>
+#include <cstring>
+#include <system_error>
+
+#include "uffd/flags.hpp"
+
+namespace uffd::detail {
+namespace {
+
+std::exception_ptr error_object(int number, const char* what) {
+  return std::make_exception_ptr(std::system_error(number, std::system_category(), what));
+}
+
+// Zeroes, protected, where nothing is; wakes nobody. EEXIST: something is.
+int install_zeroes(const fault& raised) noexcept {
+  const auto zeroes = raised.buffer();
+  std::memset(zeroes.data(), 0, zeroes.size());
+  return in_spite_of_events(raised.on(),
+                            [&] {
+                              return raised.on().copy(
+                                  raised.page().begin(), zeroes,
+                                  fill_mode::write_protect | fill_mode::dont_wake);
+                            })
+      .number;
+}
+
+}  // namespace
+
+trapped_writes::trapped_writes(handle on, page_range memory, std::size_t page,
+                               write_callback before_write)
+    : on_(std::move(on)),
+      memory_(memory),
+      page_size_(page),
+      before_write_(std::move(before_write)),
+      states_(memory.size() / page) {}
+
+// In a forked child, or moved by mremap(): nobody collects it there.
+bool trapped_writes::is_elsewhere(const fault& raised) const noexcept {
+  return raised.space() != 0 || raised.page().begin() != memory_.begin() + raised.offset();
+}
+
+// Whatever it answers, but to come again, the handler wakes the page's waiters afterwards.
+resolution trapped_writes::serve(fault& raised) noexcept {
+  if (has_failed_.load() || is_elsewhere(raised)) [[unlikely]]
+    return raised.kind() == fault_kind::missing ? raised.zeropage() : raised.unprotect();
+  const auto index = raised.offset() / page_size_;
+  const auto before = states_.try_hold(index);
+  if (!before) return resolution::retry();
+  return serve_held(raised, index, *before);
+}
+
+resolution trapped_writes::serve_held(fault& raised, std::size_t index,
+                                      write_state before) noexcept {
+  if (raised.kind() != fault_kind::missing) return open(raised, index, before.phase);
+  const int number = install_zeroes(raised);
+  if (number == EEXIST) {  // another fault was faster: who waits finds the page
+    states_.set(index, {before.phase, true});
+    return resolution::resolved();
+  }
+  if (number != 0) {
+    states_.set(index, before);
+    return refuse(number);
+  }
+  if (raised.is_write()) return open(raised, index, before.phase);
+  // What was there was dropped, which is as good as written.
+  states_.set(index, {before.there ? write_phase::written : before.phase, true});
+  return resolution::resolved();
+}
+
+// Nobody is woken before the page is marked, so that who wrote finds it among what was written.
+resolution trapped_writes::open(fault& raised, std::size_t index, write_phase before) noexcept {
+  if (before == write_phase::clean && before_write_) call_back(raised.page());
+  states_.set(index, {write_phase::opening, true});
+  const int number = in_spite_of_events(raised.on(), [&] {
+                       return raised.on().write_unprotect(raised.page(), wake_mode::dont_wake);
+                     }).number;
+  states_.set(index, {write_phase::written, true});
+  return number == 0 ? resolution::resolved() : refuse(number);
+}
+
+void trapped_writes::call_back(page_range page) noexcept {
+  try {
+    before_write_(page);
+  } catch (...) {
+    fail(std::current_exception());
+  }
+}
+
+resolution trapped_writes::refuse(int number) noexcept {
+  if (number == ENOENT || number == ESRCH) return resolution::gone();
+  fail(error_object(number, "tracked_memory: serving a page's fault"));
+  return std::error_code(number, std::system_category());
+}
+
+void trapped_writes::fail(std::exception_ptr error) noexcept {
+  end(std::move(error));
+  // What an old kernel refuses to do at once, each page's fault does.
+  static_cast<void>(in_spite_of_events(on_, [&] { return on_.write_unprotect(memory_); }));
+}
+
+void trapped_writes::end(std::exception_ptr error) noexcept {
+  const std::lock_guard lock(error_lock_);
+  if (!error_) error_ = std::move(error);
+  has_failed_.store(true);
+}
+
+void trapped_writes::rethrow_error() const {
+  if (!has_failed_.load()) return;
+  const std::lock_guard lock(error_lock_);
+  std::rethrow_exception(error_);
+}
+
+trapping_client::~trapping_client() {
+  if (by_) by_->end(error_object(ECANCELED, "tracked_memory: its handler has stopped"));
+}
+
+}  // namespace uffd::detail

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT
+// The handler's side of memory that is tracked synchronously: what a fault does.
+#pragma once
+
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <utility>
+
+#include "tracking/write_states.hpp"
+#include "uffd/detail/close_range.hpp"
+#include "uffd/error.hpp"
+#include "uffd/fault.hpp"
+#include "uffd/handle.hpp"
+#include "uffd/page_range.hpp"
+#include "uffd/resolve.hpp"
+
+namespace uffd::detail {
+
+using write_callback = std::function<void(page_range)>;
+
+// Shared by the handler, which serves faults by it, and by who collects.
+class trapped_writes {
+ public:
+  // `before_write` may be empty. Throws std::system_error.
+  trapped_writes(handle on, page_range memory, std::size_t page, write_callback before_write);
+
+  resolution serve(fault& raised) noexcept;
+
+  // Nothing is tracked any more: the first error is what who collects is told. Lets all writes
+  // through.
+  void fail(std::exception_ptr error) noexcept;
+  // The same where nothing is registered any more.
+  void end(std::exception_ptr error) noexcept;
+  void rethrow_error() const;
+
+  const handle& on() const noexcept { return on_; }
+  page_range memory() const noexcept { return memory_; }
+  std::size_t page_size() const noexcept { return page_size_; }
+  page_range page(std::size_t index, std::size_t count = 1) const noexcept {
+    return {memory_.begin() + index * page_size_, count * page_size_};
+  }
+  write_states& states() noexcept { return states_; }
+
+ private:
+  bool is_elsewhere(const fault& raised) const noexcept;
+  resolution serve_held(fault& raised, std::size_t index, write_state before) noexcept;
+  resolution open(fault& raised, std::size_t index, write_phase before) noexcept;
+  void call_back(page_range page) noexcept;
+  resolution refuse(int number) noexcept;
+
+  const handle on_;
+  const page_range memory_;
+  const std::size_t page_size_;
+  const write_callback before_write_;
+  write_states states_;
+  std::atomic<bool> has_failed_{false};
+  mutable std::mutex error_lock_;
+  std::exception_ptr error_;
+};
+
+// What a handler calls. Its end is that of the handler, or of what is tracked.
+class trapping_client {
+ public:
+  explicit trapping_client(std::shared_ptr<trapped_writes> by) noexcept : by_(std::move(by)) {}
+  trapping_client(trapping_client&&) noexcept = default;
+  trapping_client& operator=(trapping_client&&) = delete;
+  ~trapping_client();
+
+  resolution operator()(fault& raised) const noexcept { return by_->serve(raised); }
+
+ private:
+  std::shared_ptr<trapped_writes> by_;
+};
+
+// Repeats an ioctl while an event is unread (EAGAIN), for some seconds at most.
+template <class Operation>
+outcome in_spite_of_events(const handle& on, Operation&& operation) noexcept {
+  outcome done = operation();
+  if (done.number != EAGAIN) [[likely]]
+    return done;
+  patience left(on);
+  while (done.number == EAGAIN && left.wait()) done = operation();
+  return done;
+}
+
+}  // namespace uffd::detail
