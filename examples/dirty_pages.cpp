@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Shows which pages of its memory each phase of a program wrote. The kernel notes them; the program
-// itself is as it was.
+// Shows which pages of its memory each phase of a program wrote. The kernel notes them, or a
+// handler's threads; the program itself is as it was.
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <exception>
 #include <fstream>
+#include <map>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -31,7 +32,13 @@ struct settings {
   std::uint64_t size = std::uint64_t{64} << 20;
   std::uint64_t columns = 64;
   std::string svg;
+  uffd::tracker_engine engine = uffd::tracker_engine::automatic;
 };
+
+const std::map<std::string, uffd::tracker_engine> engines{
+    {"automatic", uffd::tracker_engine::automatic},
+    {"asynchronous", uffd::tracker_engine::asynchronous},
+    {"synchronous", uffd::tracker_engine::synchronous}};
 
 std::vector<bool> written_pages_of(const uffd::tracked_memory& tracked) {
   const auto page = tracked.page_size();
@@ -69,7 +76,7 @@ void run(const settings& chosen) {
   const std::span words(reinterpret_cast<std::uint64_t*>(memory.bytes().data()),
                         memory.bytes().size() / sizeof(std::uint64_t));
   std::vector<std::uint64_t> before(words.size());
-  const uffd::write_tracker tracker;
+  const uffd::write_tracker tracker(chosen.engine);
   const auto tracked = tracker.track(memory);
   dirty_pages::heat_map map(chosen.columns);
   std::size_t told = 0;
@@ -97,13 +104,16 @@ int main(int argc, char** argv) {
   examples::add_size(arguments, "--size", chosen.size, 1 << 20, "bytes of the memory (K, M, G)");
   arguments.add_option("--columns", chosen.columns, "of the map")->check(CLI::Range(1, 1000));
   arguments.add_option("--svg", chosen.svg, "a file for the map as a picture");
+  arguments.add_option("--engine", chosen.engine, "automatic, asynchronous or synchronous")
+      ->transform(CLI::CheckedTransformer(engines));
   CLI11_PARSE(arguments, argc, argv);
   try {
     run(chosen);
   } catch (const std::system_error& error) {
     fmt::print(stderr, "dirty_pages: {}\n", error.what());
     const bool lacking = error.code() == std::errc::not_supported ||
-                         error.code() == std::errc::operation_not_permitted;
+                         error.code() == std::errc::operation_not_permitted ||
+                         error.code() == std::errc::permission_denied;
     return lacking ? not_permitted : 1;
   } catch (const std::exception& error) {
     fmt::print(stderr, "dirty_pages: {}\n", error.what());
