@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "event_barrier.hpp"
+#include "tracking/event_barrier.hpp"
 
 #include <sys/mman.h>
 

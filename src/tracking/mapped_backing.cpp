@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "mapped_backing.hpp"
+#include "tracking/mapped_backing.hpp"
 
 #include <cerrno>
 #include <fstream>

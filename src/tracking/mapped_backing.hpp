@@ -4,7 +4,7 @@
 
 #include <cstddef>
 
-#include "snapshot_memory.hpp"
+#include "tracking/snapshot_memory.hpp"
 #include "uffd/page_range.hpp"
 
 namespace uffd::detail {

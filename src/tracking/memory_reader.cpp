@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "memory_reader.hpp"
+#include "tracking/memory_reader.hpp"
 
 #include <fcntl.h>
 #include <sys/syscall.h>

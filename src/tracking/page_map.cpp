@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "page_map.hpp"
+#include "tracking/page_map.hpp"
 
 #include <fcntl.h>
 #include <unistd.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "page_protector.hpp"
+#include "tracking/page_protector.hpp"
 
 #include <algorithm>
 #include <cerrno>

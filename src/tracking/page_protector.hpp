@@ -6,12 +6,12 @@
 #include <cstddef>
 #include <vector>
 
-#include "page_map.hpp"
-#include "page_states.hpp"
-#include "snapshot_memory.hpp"
+#include "tracking/page_map.hpp"
+#include "tracking/page_states.hpp"
+#include "tracking/snapshot_memory.hpp"
+#include "tracking/work_crew.hpp"
 #include "uffd/detail/close_range.hpp"
 #include "uffd/page_range.hpp"
-#include "work_crew.hpp"
 
 namespace uffd::detail {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "page_saver.hpp"
+#include "tracking/page_saver.hpp"
 
 #include <algorithm>
 #include <array>

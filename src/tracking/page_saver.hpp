@@ -8,8 +8,8 @@
 #include <span>
 #include <vector>
 
-#include "page_sink.hpp"
-#include "snapshot_memory.hpp"
+#include "tracking/page_sink.hpp"
+#include "tracking/snapshot_memory.hpp"
 #include "uffd/mapping.hpp"
 
 namespace uffd::detail {

@@ -8,10 +8,10 @@
 #include <utility>
 #include <vector>
 
-#include "page_sink.hpp"
-#include "snapshot_engine.hpp"
-#include "snapshot_under_way.hpp"
-#include "snapshot_writer.hpp"
+#include "tracking/page_sink.hpp"
+#include "tracking/snapshot_engine.hpp"
+#include "tracking/snapshot_under_way.hpp"
+#include "tracking/snapshot_writer.hpp"
 #include "uffd/region_info.hpp"
 
 namespace uffd {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "snapshot_engine.hpp"
+#include "tracking/snapshot_engine.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -7,7 +7,7 @@
 #include <system_error>
 #include <utility>
 
-#include "mapped_backing.hpp"
+#include "tracking/mapped_backing.hpp"
 #include "uffd/callbacks.hpp"
 #include "uffd/error.hpp"
 #include "uffd/fault_handler_options.hpp"

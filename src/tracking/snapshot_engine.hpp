@@ -10,11 +10,11 @@
 #include <span>
 #include <vector>
 
-#include "event_barrier.hpp"
-#include "page_protector.hpp"
-#include "page_sink.hpp"
-#include "snapshot_memory.hpp"
-#include "snapshot_under_way.hpp"
+#include "tracking/event_barrier.hpp"
+#include "tracking/page_protector.hpp"
+#include "tracking/page_sink.hpp"
+#include "tracking/snapshot_memory.hpp"
+#include "tracking/snapshot_under_way.hpp"
 #include "uffd/detail/process.hpp"
 #include "uffd/fault_handler.hpp"
 #include "uffd/region_info.hpp"

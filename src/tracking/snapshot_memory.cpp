@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "snapshot_memory.hpp"
+#include "tracking/snapshot_memory.hpp"
 
 #include <algorithm>
 #include <cerrno>

@@ -12,17 +12,17 @@
 #include <system_error>
 #include <vector>
 
-#include "memory_reader.hpp"
-#include "page_map.hpp"
-#include "page_states.hpp"
-#include "pre_image_buffers.hpp"
+#include "tracking/memory_reader.hpp"
+#include "tracking/page_map.hpp"
+#include "tracking/page_states.hpp"
+#include "tracking/pre_image_buffers.hpp"
+#include "tracking/waiting_writers.hpp"
 #include "uffd/fault.hpp"
 #include "uffd/handle.hpp"
 #include "uffd/message.hpp"
 #include "uffd/page_range.hpp"
 #include "uffd/region_info.hpp"
 #include "uffd/resolve.hpp"
-#include "waiting_writers.hpp"
 
 namespace uffd::detail {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "snapshot_under_way.hpp"
+#include "tracking/snapshot_under_way.hpp"
 
 #include <algorithm>
 #include <cerrno>

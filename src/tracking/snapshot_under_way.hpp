@@ -11,10 +11,10 @@
 #include <optional>
 
 #include "detail/thread.hpp"
-#include "event_barrier.hpp"
-#include "page_saver.hpp"
-#include "page_sink.hpp"
-#include "snapshot_memory.hpp"
+#include "tracking/event_barrier.hpp"
+#include "tracking/page_saver.hpp"
+#include "tracking/page_sink.hpp"
+#include "tracking/snapshot_memory.hpp"
 #include "uffd/detail/process.hpp"
 #include "uffd/tracking/snapshot_options.hpp"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "work_crew.hpp"
+#include "tracking/work_crew.hpp"
 
 #include <optional>
 
