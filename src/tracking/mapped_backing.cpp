@@ -42,6 +42,10 @@ backing mapped_backing(page_range range, std::size_t page) {
     const auto one = parse(line);
     if (!one || one->range.end() <= position) continue;
     if (one->range.begin() > position) break;
+    if (!one->is_shared && !one->is_file && page != uffd::page_size())
+      throw_errno(EINVAL, "snapshotter " + to_string(range) + ": its pages have " +
+                              std::to_string(uffd::page_size()) +
+                              " bytes, transparent huge pages or not");
     backing kind = backing::anonymous;
     if (one->is_shared || page != uffd::page_size())
       kind = backing::page_cache;

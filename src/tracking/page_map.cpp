@@ -49,8 +49,9 @@ page_run run_of(page_range range, std::uint64_t categories) noexcept {
 page_run run_of_entry(page_range page, std::uint64_t entry) noexcept {
   page_run run{page};
   run.is_present = (entry >> 63) != 0;
-  run.is_there = (entry >> 62) != 0;
-  run.is_marked = run.is_there && ((entry >> 57) & 1) != 0;
+  run.is_marked = ((entry >> 57) & 1) != 0;
+  // A hole that bears a mark is told as swapped by PAGEMAP_SCAN, and here not always.
+  run.is_there = (entry >> 62) != 0 || run.is_marked;
   return run;
 }
 

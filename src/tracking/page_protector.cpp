@@ -37,7 +37,7 @@ void page_protector::prepare(bool full) noexcept {
   next_ = 0;
   for (auto& area : memory_.areas())
     if (!area->was_protected)
-      for (std::size_t page = 0; page < area->pages.pages(); ++page) area->pages.demand(page);
+      area->pages.fill(0, area->pages.pages(), page_bit::pending | page_bit::owed);
 }
 
 void page_protector::protect() noexcept {
@@ -105,11 +105,10 @@ void page_protector::demand_protected(saved_area& area, std::size_t first, std::
   for (auto page = first; page < end; ++page) demand(page);
 }
 
-// It is marked after that, not before: who comes late, for a write from before the moment, saves it
-// once more at the most.
 void page_protector::demand_unprotected(saved_area& area, std::size_t page,
                                         pages_to_mark& open) noexcept {
-  area.pages.demand(page);
+  // A part of a huge page may come alone.
+  if (!area.pages.demand_unprotected(page)) return;
   protected_bytes_ += area.page_size;
   if (page > open.end + pages_worth_a_call || open.first == open.end) {
     mark(area, open.first, open.end);
@@ -129,10 +128,7 @@ void page_protector::pass_over(saved_area& area, std::size_t first, std::size_t 
     mark(area, first, end);
   } else {
     protected_bytes_ -= (end - first) * area.page_size;
-    for (auto page = first; page < end; ++page) {
-      pages.clear(page, page_bit::pending | page_bit::owed);
-      pages.set(page, page_bit::dirty);
-    }
+    pages.fill(first, end, page_bit::dirty);
   }
   pages.for_each_with(page_bit::stored, first, end, [&](std::size_t page) {
     pages.set(page,
@@ -140,11 +136,13 @@ void page_protector::pass_over(saved_area& area, std::size_t first, std::size_t 
   });
 }
 
-void page_protector::mark(const saved_area& area, std::size_t first, std::size_t end) noexcept {
+void page_protector::mark(saved_area& area, std::size_t first, std::size_t end) noexcept {
   if (first == end) return;
   const auto range = area.page(first, end - first);
   patience left;
-  if (const int number = write_protect(range, area.page_size, left); number != 0)
+  const int number = write_protect(range, area.page_size, left);
+  area.pages.has_protected(first, end);
+  if (number != 0)
     memory_.fail({{number, std::system_category()},
                   "write-protecting memory; was a part of it unmapped or moved?",
                   range});

@@ -48,7 +48,7 @@ class page_protector {
                         pages_to_mark& open) noexcept;
   void demand_unprotected(saved_area& area, std::size_t page, pages_to_mark& open) noexcept;
   void pass_over(saved_area& area, std::size_t first, std::size_t end) noexcept;
-  void mark(const saved_area& area, std::size_t first, std::size_t end) noexcept;
+  void mark(saved_area& area, std::size_t first, std::size_t end) noexcept;
   int write_protect(page_range range, std::size_t page, patience& left) const noexcept;
 
   snapshot_memory& memory_;

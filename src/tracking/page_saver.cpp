@@ -7,19 +7,11 @@
 #include <cstring>
 #include <optional>
 
+#include "tracking/zeroes.hpp"
 #include "uffd/detail/close_range.hpp"
 #include "uffd/error.hpp"
 
 namespace uffd::detail {
-namespace {
-
-bool is_zero(std::span<const std::byte> bytes) noexcept {
-  return bytes.front() == std::byte{0} &&
-         std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0;
-}
-
-}  // namespace
-
 page_saver::page_saver(snapshot_memory& memory, page_sink& sink, bool has_base)
     : memory_(memory),
       sink_(sink),

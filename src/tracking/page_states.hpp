@@ -11,7 +11,8 @@
 
 namespace uffd::detail {
 
-// Bits of a page's byte. Pending and claimed are stages, of which a page has one or none.
+// Bits of a page's byte. Pending and claimed are stages, of which a page has one or none, or both
+// for the moment until it is protected.
 namespace page_bit {
 inline constexpr std::uint8_t pending = 1;   // to be saved, and nobody is at it
 inline constexpr std::uint8_t claimed = 2;   // one thread is at it, for a moment
@@ -48,7 +49,7 @@ class page_states {
   // To save what is pending. Whoever has a claim gives it back soon, whatever becomes of it.
   bool claim(std::size_t page) noexcept {
     return change(page, [](std::uint8_t& bits) {
-      if ((bits & page_bit::pending) == 0) return false;
+      if ((bits & (page_bit::pending | page_bit::claimed)) != page_bit::pending) return false;
       bits = static_cast<std::uint8_t>((bits & ~page_bit::pending) | page_bit::claimed);
       return true;
     });
@@ -72,16 +73,41 @@ class page_states {
   }
   void release(std::size_t page) noexcept { clear(page, page_bit::claimed); }
 
-  // Makes it pending, once nobody is at it any more: what a write before the moment set off must
-  // not unprotect it after that. It is to be protected next.
-  void demand(std::size_t page) noexcept {
-    while (!change(page, [](std::uint8_t& bits) {
-      if ((bits & page_bit::claimed) != 0) return false;
-      constexpr std::uint8_t outdated = page_bit::dirty | page_bit::removed | page_bit::zeroed;
-      bits = static_cast<std::uint8_t>((bits & ~outdated) | page_bit::pending | page_bit::owed);
+  // Makes what is protected pending, once nobody is at it any more: what a write before the moment
+  // set off must not unprotect it after that.
+  void demand(std::size_t page) noexcept { demand(page, page_bit::pending); }
+  // The same with what is to be protected next: it is claimed, too, until has_protected(), for a
+  // fault from before the moment may be served as late as this. False if it was demanded so
+  // already.
+  bool demand_unprotected(std::size_t page) noexcept {
+    if (is_to_be_protected(at(page))) return false;
+    demand(page, page_bit::pending | page_bit::claimed);
+    return true;
+  }
+  void has_protected(std::size_t first, std::size_t end) noexcept {
+    for_each_with(page_bit::claimed, first, end, [&](std::size_t page) {
+      change(page, [](std::uint8_t& bits) {
+        if (!is_to_be_protected(bits)) return false;
+        bits = static_cast<std::uint8_t>(bits & ~page_bit::claimed);
+        return true;
+      });
+    });
+  }
+  // It will not be saved any more. What was to be protected is not.
+  void forget(std::size_t page) noexcept {
+    change(page, [](std::uint8_t& bits) {
+      if (is_to_be_protected(bits))
+        bits = static_cast<std::uint8_t>((bits & ~page_bit::claimed) | page_bit::dirty);
+      bits = static_cast<std::uint8_t>(bits & ~(page_bit::pending | page_bit::absent));
       return true;
-    }))
-      std::this_thread::yield();
+    });
+  }
+  // For who knows that nobody looks at these.
+  void fill(std::size_t first, std::size_t end, std::uint8_t bits) noexcept {
+    for (; first < end && first % 8 != 0; ++first) put(first, bits);
+    for (; first + 8 <= end; first += 8)
+      words_[first / 8].store(everywhere(bits), std::memory_order_relaxed);
+    for (; first < end; ++first) put(first, bits);
   }
 
   // The first page of [from, to) that has one of these bits; `to` if none has.
@@ -100,6 +126,27 @@ class page_states {
   }
 
  private:
+  static constexpr bool is_to_be_protected(std::uint8_t bits) noexcept {
+    constexpr std::uint8_t both = page_bit::pending | page_bit::claimed;
+    return (bits & both) == both;
+  }
+  void demand(std::size_t page, std::uint8_t stage) noexcept {
+    while (!change(page, [stage](std::uint8_t& bits) {
+      if (is_to_be_protected(bits)) return true;
+      if ((bits & page_bit::claimed) != 0) return false;
+      constexpr std::uint8_t outdated = page_bit::dirty | page_bit::removed | page_bit::zeroed;
+      bits = static_cast<std::uint8_t>((bits & ~outdated) | stage | page_bit::owed);
+      return true;
+    }))
+      std::this_thread::yield();
+  }
+  // Neighbours may be another thread's.
+  void put(std::size_t page, std::uint8_t bits) noexcept {
+    change(page, [bits](std::uint8_t& now) {
+      now = bits;
+      return true;
+    });
+  }
   std::size_t next(std::uint64_t bits, std::uint64_t inverted, std::size_t from,
                    std::size_t to) const noexcept {
     while (from < to) {

@@ -23,6 +23,8 @@ class pre_image_buffers {
   pre_image_buffers(std::size_t page_size, std::size_t count)
       : page_size_(page_size), memory_(mapping::anonymous(page_size * count)), images_(count) {
     memory_.keep_from_children();
+    // One page that is used must not bring its neighbours along.
+    ::madvise(memory_.bytes().data(), memory_.bytes().size(), MADV_NOHUGEPAGE);
     for (std::size_t i = 0; i < count; ++i)
       images_[i].next.store(static_cast<std::uint32_t>(i + 1 < count ? i + 1 : none),
                             std::memory_order_relaxed);

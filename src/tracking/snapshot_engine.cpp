@@ -53,6 +53,10 @@ flags<feature> needed_features(std::span<const backing> kinds, bool hears_remova
 // The handle of a snapshotter of its own.
 handle open_for(const snapshot_options& options, flags<feature> needed) {
   auto open = options.open;
+  if (open.required.has(feature::wp_async))
+    throw_errno(EINVAL, "snapshotter: with " + to_string(flags(feature::wp_async)) +
+                            " no write is told; leave it out of snapshot_options::open");
+  open.optional = open.optional - flags(feature::wp_async) - flags(feature::wp_unpopulated);
   open.required |= needed;
   open.kernel_faults = kernel_fault_policy::required;
   try {
@@ -183,7 +187,12 @@ std::chrono::nanoseconds snapshot_engine::stand_still(const std::function<void()
                                                       const std::function<void()>& go) {
   stop();
   const auto begin = std::chrono::steady_clock::now();
-  protector_->protect();
+  // What was dropped before the moment must be known at it.
+  if (barrier_ && !barrier_->pass())
+    memory_->fail(
+        {{ETIMEDOUT, std::system_category()}, "the fault handler tells of no events", {}});
+  else
+    protector_->protect();
   const auto pause = std::chrono::steady_clock::now() - begin;
   const auto failure = memory_->failure();
   go();

@@ -12,6 +12,8 @@
 namespace uffd::detail {
 namespace {
 
+constexpr int most_looks = 64;  // at a page that another thread is at
+
 std::error_code system_error_of(int number) noexcept { return {number, std::system_category()}; }
 
 }  // namespace
@@ -50,16 +52,19 @@ std::size_t snapshot_memory::largest_page() const noexcept {
   return largest;
 }
 
-// Between a claim and its release lie a copy and an ioctl, never a wait for a sink. As no snapshot
-// ends, and so none begins, while a page that it wanted is claimed, what is claimed here is of the
-// snapshot that is under way.
+// Between a claim and its release lie a copy and an ioctl, never a wait for a sink.
 resolution snapshot_memory::on_write(saved_area& area, fault& raised) noexcept {
   if (raised.kind() != fault_kind::write_protect) return resolution::gone();
   const auto since = monotonic_nanoseconds();
   const auto page = raised.offset() / area.page_size;
-  for (;;) {
+  for (int looks = 0;;) {
     const auto bits = area.pages.at(page);
-    if ((bits & page_bit::claimed) != 0) return resolution::retry();
+    if ((bits & page_bit::claimed) != 0) {
+      // Mostly a copy is under way, which takes less time than coming again.
+      if (++looks > most_looks) return resolution::retry();
+      std::this_thread::yield();
+      continue;
+    }
     if ((bits & page_bit::pending) != 0) {
       const auto image = area.buffers->take();
       if (!image) {
@@ -120,9 +125,8 @@ void snapshot_memory::begin() noexcept {
 
 void snapshot_memory::forget_pending() noexcept {
   for (auto& area : areas_)
-    area->pages.for_each_with(
-        page_bit::pending | page_bit::absent, 0, area->pages.pages(),
-        [&](std::size_t page) { area->pages.clear(page, page_bit::pending | page_bit::absent); });
+    area->pages.for_each_with(page_bit::pending | page_bit::absent, 0, area->pages.pages(),
+                              [&](std::size_t page) { area->pages.forget(page); });
 }
 
 void snapshot_memory::end(bool is_complete) noexcept {

@@ -83,6 +83,10 @@ void snapshot_under_way::run() noexcept {
     const std::lock_guard lock(ending_);
     has_ended_ = true;
     make_report(is_complete);
+    // Some of what was wanted needed nothing to be done.
+    if (is_complete)
+      wanted_bytes_.store(saver_.so_far().done.load(std::memory_order_relaxed),
+                          std::memory_order_relaxed);
     memory_->end(is_complete);
   }
   report_.longest_wait = std::chrono::nanoseconds(memory_->longest_wait());

@@ -71,6 +71,38 @@ TEST(page_states, are_demanded_once_nobody_is_at_them) {
   EXPECT_EQ(pages.at(0), pending | owed);
 }
 
+TEST(page_states, are_nobodys_until_they_are_protected) {
+  page_states states(3);
+  EXPECT_TRUE(states.demand_unprotected(1));
+  EXPECT_FALSE(states.demand_unprotected(1));
+  states.demand(1);
+  EXPECT_FALSE(states.claim(1)) << "a write from before the moment may be served late";
+  EXPECT_FALSE(states.claim_to_write(1));
+  EXPECT_FALSE(states.claim_to_write_unsaved(1));
+  states.has_protected(0, 3);
+  EXPECT_TRUE(states.claim(1));
+  states.has_protected(0, 3);
+  EXPECT_FALSE(states.claim_to_write(1)) << "that claim is another one";
+}
+
+TEST(page_states, are_dirty_when_they_are_forgotten_unprotected) {
+  page_states states(2);
+  states.demand(0);
+  EXPECT_TRUE(states.demand_unprotected(1));
+  states.forget(0);
+  states.forget(1);
+  EXPECT_EQ(states.at(0), page_bit::owed);
+  EXPECT_EQ(states.at(1), page_bit::owed | page_bit::dirty);
+}
+
+TEST(page_states, are_filled_to_their_borders) {
+  page_states states(40);
+  states.fill(0, 40, page_bit::pending);
+  states.fill(3, 37, page_bit::dirty);
+  for (std::size_t page = 0; page < 40; ++page)
+    EXPECT_EQ(states.at(page), page >= 3 && page < 37 ? page_bit::dirty : page_bit::pending);
+}
+
 TEST(page_states, are_found_by_their_bits) {
   page_states pages(40);
   for (const std::size_t page : {3U, 7U, 8U, 31U, 39U}) pages.set(page, stored);

@@ -25,6 +25,7 @@
 
 #include "support/awaited.hpp"
 #include "support/background.hpp"
+#include "support/continue_protects.hpp"
 #include "support/forked.hpp"
 #include "support/memory.hpp"
 #include "support/page_flags.hpp"
@@ -99,6 +100,8 @@ INSTANTIATE_TEST_SUITE_P(
                     situation{test::memory_kind::shared_huge},
                     situation{test::memory_kind::anonymous, page_lookup::entries},
                     situation{test::memory_kind::shared, page_lookup::entries},
+                    situation{test::memory_kind::huge, page_lookup::entries},
+                    situation{test::memory_kind::shared_huge, page_lookup::entries},
                     situation{test::memory_kind::anonymous, page_lookup::entries_without_marks}),
     [](const auto& of) { return testing::PrintToString(of.param); });
 
@@ -121,6 +124,7 @@ TEST_P(snapshot_of, memory_has_each_page_once_and_nothing_of_what_was_never_touc
 TEST_P(snapshot_of, memory_leaves_what_was_never_touched_untouched) {
   if (kind() == test::memory_kind::private_file)
     GTEST_SKIP() << "a private mapping of a file is read to know what it has";
+  if (kind() != test::memory_kind::anonymous) UFFDPP_REQUIRE(test::continue_protects());
   write(memory().at(3));
   auto snapshots = pictures();
   snapshots.take();

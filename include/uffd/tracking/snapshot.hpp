@@ -75,13 +75,14 @@ class [[nodiscard]] UFFDPP_EXPORT running_snapshot {
 ///   (memfd) from Linux 5.19 on. No part of it may be registered with another userfaultfd.
 /// - Nor may an area hold what this library or the C library writes to in order to serve a fault:
 ///   stacks of its threads, or the heap.
-/// - Zeroes cost nothing, and pages that were never touched neither memory nor time, but for
-/// private
-///   mappings of files, which are read.
+/// - Zeroes cost nothing. Pages that were never touched cost no memory, and of private anonymous
+///   memory no time; of other memory they are marked, and before Linux 6.4 read, which fills them.
+///   Private mappings of files are read.
 /// - Private anonymous memory may be dropped (MADV_DONTNEED) between snapshots, and while one is
 ///   under way where it was saved already; else that one fails (ENODATA), for the kernel lets
 ///   nobody look at the memory first. Of other memory any drop while one is under way that touches
 ///   what it saves makes it fail.
+/// - Memory that the kernel may drop at any time (MADV_FREE) is dropped memory when it does.
 /// - What changes shared memory otherwise is not noticed: another mapping or process, write(2) or
 ///   fallocate(2) on its file.
 /// - Memory that is unmapped, moved or made unreadable makes the snapshot fail that should have it,
