@@ -77,6 +77,9 @@ class trapping_client {
   std::shared_ptr<trapped_writes> by_;
 };
 
+// False when it was long enough.
+bool wait_for_events(patience& left) noexcept;
+
 // Repeats an ioctl while an event is unread (EAGAIN), for some seconds at most.
 template <class Operation>
 outcome in_spite_of_events(const handle& on, Operation&& operation) noexcept {
@@ -84,7 +87,7 @@ outcome in_spite_of_events(const handle& on, Operation&& operation) noexcept {
   if (done.number != EAGAIN) [[likely]]
     return done;
   patience left(on);
-  while (done.number == EAGAIN && left.wait()) done = operation();
+  while (done.number == EAGAIN && wait_for_events(left)) done = operation();
   return done;
 }
 
