@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -120,7 +121,7 @@ TEST_F(synchronous_tracking, may_be_the_client_of_a_handler_with_others) {
   fault_handler handler([](fault& raised) { return test::fill(raised, 5); },
                         with(feature::pagefault_flag_wp));
   const auto served = handler.serve(other.range());
-  int shown = 0;
+  std::atomic<int> shown{0};
   const write_tracker tracker(handler, [&](page_range) { ++shown; });
   const auto tracked = tracker.track(memory);
   EXPECT_EQ(test::look(other.range().begin()), test::shows(5));
