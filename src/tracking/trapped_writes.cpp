@@ -18,13 +18,13 @@ std::exception_ptr error_object(int number, const char* what) {
 int install_zeroes(const fault& raised) noexcept {
   const auto zeroes = raised.buffer();
   std::memset(zeroes.data(), 0, zeroes.size());
-  return in_spite_of_events(raised.on(),
-                            [&] {
-                              return raised.on().copy(
-                                  raised.page().begin(), zeroes,
-                                  fill_mode::write_protect | fill_mode::dont_wake);
-                            })
-      .number;
+  const auto how = fill_mode::write_protect | fill_mode::dont_wake;
+  return raised.on().copy(raised.page().begin(), zeroes, how).number;
+}
+
+// As if nothing was tracked.
+resolution let_through(fault& raised) noexcept {
+  return raised.kind() == fault_kind::missing ? raised.zeropage() : raised.unprotect();
 }
 
 }  // namespace
@@ -48,7 +48,7 @@ bool trapped_writes::is_elsewhere(const fault& raised) const noexcept {
 // Whatever it answers, but to come again, the handler wakes the page's waiters afterwards.
 resolution trapped_writes::serve(fault& raised) noexcept {
   if (has_failed_.load() || is_elsewhere(raised)) [[unlikely]]
-    return raised.kind() == fault_kind::missing ? raised.zeropage() : raised.unprotect();
+    return let_through(raised);
   const auto index = raised.offset() / page_size_;
   const auto before = states_.try_hold(index);
   if (!before) return resolution::retry();
@@ -65,7 +65,7 @@ resolution trapped_writes::serve_held(fault& raised, std::size_t index,
   }
   if (number != 0) {
     states_.set(index, before);
-    return refuse(number);
+    return give_up(raised, number);
   }
   if (raised.is_write()) return open(raised, index, before.phase);
   // What was there was dropped, which is as good as written.
@@ -77,11 +77,9 @@ resolution trapped_writes::serve_held(fault& raised, std::size_t index,
 resolution trapped_writes::open(fault& raised, std::size_t index, write_phase before) noexcept {
   if (before == write_phase::clean && before_write_) call_back(raised.page());
   states_.set(index, {write_phase::opening, true});
-  const int number = in_spite_of_events(raised.on(), [&] {
-                       return raised.on().write_unprotect(raised.page(), wake_mode::dont_wake);
-                     }).number;
+  const int number = raised.on().write_unprotect(raised.page(), wake_mode::dont_wake).number;
   states_.set(index, {write_phase::written, true});
-  return number == 0 ? resolution::resolved() : refuse(number);
+  return number == 0 ? resolution::resolved() : give_up(raised, number);
 }
 
 void trapped_writes::call_back(page_range page) noexcept {
@@ -92,16 +90,18 @@ void trapped_writes::call_back(page_range page) noexcept {
   }
 }
 
-resolution trapped_writes::refuse(int number) noexcept {
+// EAGAIN lasts until an event was read, which may be this thread's to do.
+resolution trapped_writes::give_up(fault& raised, int number) noexcept {
+  if (number == EAGAIN) return resolution::retry();
   if (number == ENOENT || number == ESRCH) return resolution::gone();
   fail(error_object(number, "tracked_memory: serving a page's fault"));
-  return std::error_code(number, std::system_category());
+  return let_through(raised);
 }
 
 void trapped_writes::fail(std::exception_ptr error) noexcept {
   end(std::move(error));
-  // What an old kernel refuses to do at once, each page's fault does.
-  static_cast<void>(in_spite_of_events(on_, [&] { return on_.write_unprotect(memory_); }));
+  // What the kernel refuses to do at once, each page's fault does.
+  static_cast<void>(on_.write_unprotect(memory_));
 }
 
 void trapped_writes::end(std::exception_ptr error) noexcept {

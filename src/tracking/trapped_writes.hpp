@@ -51,7 +51,7 @@ class trapped_writes {
   resolution serve_held(fault& raised, std::size_t index, write_state before) noexcept;
   resolution open(fault& raised, std::size_t index, write_phase before) noexcept;
   void call_back(page_range page) noexcept;
-  resolution refuse(int number) noexcept;
+  resolution give_up(fault& raised, int number) noexcept;
 
   const handle on_;
   const page_range memory_;
