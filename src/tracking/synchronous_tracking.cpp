@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "tracking/synchronous_tracking.hpp"
 
+#include <sched.h>
+
 #include <cerrno>
 #include <utility>
 
@@ -17,9 +19,17 @@ namespace {
 // Each memory brings a callback of its own.
 resolution serve_nothing(fault& /*raised*/) { return std::errc::invalid_argument; }
 
-// A system call that meets a protected page would fail.
+bool is_on_one_cpu() noexcept {
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  return ::sched_getaffinity(0, sizeof allowed, &allowed) == 0 && CPU_COUNT(&allowed) == 1;
+}
+
+// A callback whose page was dropped waits for another thread. A system call that meets a protected
+// page would fail.
 fault_handler_options served_by(const open_options& open) {
   fault_handler_options how;
+  if (is_on_one_cpu()) how.threads = 2;
   how.forks = fork_policy::not_inherited;
   how.open = open;
   how.open.required |= synchronous_tracking::needed;

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstring>
 #include <system_error>
+#include <thread>
 
 #include "uffd/flags.hpp"
 
@@ -51,8 +52,16 @@ resolution trapped_writes::serve(fault& raised) noexcept {
     return let_through(raised);
   const auto index = raised.offset() / page_size_;
   const auto before = states_.try_hold(index);
-  if (!before) return resolution::retry();
-  return serve_held(raised, index, *before);
+  return before ? serve_held(raised, index, *before) : serve_shown(raised, index);
+}
+
+// The page was dropped while a callback looks at it, which waits for it. Zeroes that are protected
+// change nothing else: a write faults again.
+resolution trapped_writes::serve_shown(fault& raised, std::size_t index) noexcept {
+  if (raised.kind() != fault_kind::missing || !states_.try_fill(index)) return resolution::retry();
+  const int number = install_zeroes(raised);
+  states_.set(index, {write_phase::shown, true});
+  return number == 0 || number == EEXIST ? resolution::resolved() : give_up(raised, number);
 }
 
 resolution trapped_writes::serve_held(fault& raised, std::size_t index,
@@ -75,19 +84,21 @@ resolution trapped_writes::serve_held(fault& raised, std::size_t index,
 
 // Nobody is woken before the page is marked, so that who wrote finds it among what was written.
 resolution trapped_writes::open(fault& raised, std::size_t index, write_phase before) noexcept {
-  if (before == write_phase::clean && before_write_) call_back(raised.page());
+  if (before == write_phase::clean && before_write_) show(raised.page(), index);
   states_.set(index, {write_phase::opening, true});
   const int number = raised.on().write_unprotect(raised.page(), wake_mode::dont_wake).number;
   states_.set(index, {write_phase::written, true});
   return number == 0 ? resolution::resolved() : give_up(raised, number);
 }
 
-void trapped_writes::call_back(page_range page) noexcept {
+void trapped_writes::show(page_range page, std::size_t index) noexcept {
+  states_.set(index, {write_phase::shown, true});
   try {
     before_write_(page);
   } catch (...) {
     fail(std::current_exception());
   }
+  while (!states_.try_end_showing(index)) std::this_thread::yield();
 }
 
 // EAGAIN lasts until an event was read, which may be this thread's to do.

@@ -49,8 +49,9 @@ class trapped_writes {
  private:
   bool is_elsewhere(const fault& raised) const noexcept;
   resolution serve_held(fault& raised, std::size_t index, write_state before) noexcept;
+  resolution serve_shown(fault& raised, std::size_t index) noexcept;
   resolution open(fault& raised, std::size_t index, write_phase before) noexcept;
-  void call_back(page_range page) noexcept;
+  void show(page_range page, std::size_t index) noexcept;
   resolution give_up(fault& raised, int number) noexcept;
 
   const handle on_;

@@ -16,6 +16,8 @@ enum class write_phase : std::uint8_t {
   held,     // one thread is about it, all others come again; nothing is to be told by others
   opening,  // the same, but it is to be told: writes may go through already
   written,  // to be told; the next write may fault nevertheless
+  shown,    // as held, by a callback; if it is missing another may fill it
+  filling,  // as shown, and another fills it
 };
 
 // `there`, which is kept of anonymous memory alone: the page was there when it was last known of.
@@ -28,9 +30,9 @@ struct write_state {
 
 // A write goes through unseen only where its page is held by who collects, opening or written: it
 // is told by the one who collects, or by the next. Handlers take a page from clean over held and
-// opening, or from written over opening, to written; who collects takes it from written over held,
-// while it protects the page, to clean. The memory is the states' own, for what is allocated may be
-// tracked; of pages that nobody touched it takes none.
+// opening, or from written over opening, to written, and show it between held and opening; who
+// collects takes it from written over held, while it protects the page, to clean. The memory is the
+// states' own, for what is allocated may be tracked; of pages that nobody touched it takes none.
 class write_states {
  public:
   // Throws std::system_error. All are clean and not there.
@@ -45,7 +47,7 @@ class write_states {
     auto seen = states_[page].load();
     for (;;) {
       const auto before = decode(seen);
-      if (before.phase == write_phase::held || before.phase == write_phase::opening)
+      if (before.phase != write_phase::clean && before.phase != write_phase::written)
         return std::nullopt;
       const bool is_told = before.phase == write_phase::written;
       if (exchange(page, seen, {is_told ? write_phase::opening : write_phase::held, before.there}))
@@ -56,6 +58,18 @@ class write_states {
   bool try_claim(std::size_t page) noexcept {
     auto seen = states_[page].load();
     return decode(seen).phase == write_phase::written &&
+           exchange(page, seen, {write_phase::held, decode(seen).there});
+  }
+  // By who does not hold it, and sets it to shown afterwards.
+  bool try_fill(std::size_t page) noexcept {
+    auto seen = states_[page].load();
+    return decode(seen).phase == write_phase::shown &&
+           exchange(page, seen, {write_phase::filling, decode(seen).there});
+  }
+  // By who shows it. False while another fills it.
+  bool try_end_showing(std::size_t page) noexcept {
+    auto seen = states_[page].load();
+    return decode(seen).phase == write_phase::shown &&
            exchange(page, seen, {write_phase::held, decode(seen).there});
   }
   // By who holds it.
@@ -78,7 +92,7 @@ class write_states {
   }
 
  private:
-  static constexpr std::uint8_t there_bit = 4;
+  static constexpr std::uint8_t there_bit = 8;
   static constexpr std::uint8_t encode(write_state state) noexcept {
     return static_cast<std::uint8_t>(static_cast<unsigned>(state.phase) |
                                      (state.there ? there_bit : 0U));

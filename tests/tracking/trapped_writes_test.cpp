@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <array>
@@ -184,6 +185,27 @@ TEST_P(page_before_a_write, may_be_refused_and_the_application_goes_on) {
     EXPECT_THROW(tracked.peek([](page_range) {}), std::range_error);
   }
   EXPECT_EQ(test::look(memory().at(2)), test::shows(7));
+}
+
+// Without an answer to the callback's own fault it waits forever, which the watchdog ends.
+TEST(page_that_is_dropped_while_it_is_shown, reads_as_zeroes_and_is_told) {
+  UFFDPP_REQUIRE(test::can_track(tracker_engine::synchronous));
+  const auto memory = mapping::anonymous(2 * page_size());
+  std::atomic<int> seen{-1};
+  const write_tracker tracker([&](page_range page) {
+    ::madvise(reinterpret_cast<void*>(page.begin()), page.size(), MADV_DONTNEED);
+    seen = std::to_integer<int>(test::read_byte(page.begin()));
+  });
+  write(memory.range().begin(), 1);
+  const auto tracked = tracker.track(memory);
+  write(memory.range().begin() + 1, 2);
+  EXPECT_EQ(seen, 0);
+  EXPECT_EQ(test::look(memory.range().begin() + 1), test::shows(2));
+  const runs written{{memory.range().begin(), page_size()}};
+  EXPECT_EQ(collected(tracked), written);
+  EXPECT_EQ(collected(tracked), runs{});
+  write(memory.range().begin(), 3);
+  EXPECT_EQ(collected(tracked), written);
 }
 
 TEST(write_tracker_whose_callback_throws, tracks_other_memory_still) {

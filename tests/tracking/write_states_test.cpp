@@ -34,6 +34,21 @@ TEST(write_states, are_still_told_while_what_was_written_is_held_by_a_handler) {
   EXPECT_FALSE(states.try_claim(0));
 }
 
+TEST(write_states, may_be_filled_by_one_other_while_they_are_shown) {
+  write_states states(1);
+  EXPECT_TRUE(states.try_hold(0));
+  EXPECT_FALSE(states.try_fill(0));
+  states.set(0, {write_phase::shown, true});
+  EXPECT_FALSE(states.try_hold(0));
+  EXPECT_TRUE(states.try_fill(0));
+  EXPECT_FALSE(states.try_fill(0));
+  EXPECT_FALSE(states.try_end_showing(0));
+  states.set(0, {write_phase::shown, true});
+  EXPECT_FALSE(states.try_claim(0));
+  EXPECT_TRUE(states.try_end_showing(0));
+  EXPECT_EQ(states[0], (write_state{write_phase::held, true}));
+}
+
 TEST(write_states, are_claimed_only_where_they_are_written) {
   write_states states(1);
   EXPECT_FALSE(states.try_claim(0));

@@ -157,12 +157,15 @@ class UFFDPP_EXPORT write_tracker {
   /// told, once more than was written.) It runs on a thread of the handler, several at once for
   /// different pages, while who writes waits. It must not touch other pages that are tracked,
   /// collect, nor wait for anything that a thread may hold that writes: a lock, perhaps the
-  /// allocator's. If it throws, the application goes on, unprotected: nothing more is tracked of
-  /// that memory, and collect() throws the same. Throws as above.
+  /// allocator's. To read a page that another thread drops meanwhile takes a thread of the handler
+  /// that is in no such callback (it has two at least): it waits for one. If it throws, the
+  /// application goes on, unprotected: nothing more is tracked of that memory, and collect() throws
+  /// the same. Throws as above.
   explicit write_tracker(std::function<void(page_range)> before_write,
                          const open_options& open = {});
   /// The same as a client of a handler that serves other memory too, which must outlive all that is
-  /// tracked; `before_write` may be empty. If it stops earlier, collect() throws ECANCELED. Throws
+  /// tracked; `before_write` may be empty. With a callback, and memory that is dropped, the handler
+  /// needs two threads at least. If it stops earlier, collect() throws ECANCELED. Throws
   /// std::system_error (EINVAL) if the handle lacks feature::pagefault_flag_wp, or has
   /// feature::wp_unpopulated or feature::wp_async. Children that it follows are not tracked.
   explicit write_tracker(fault_handler& by, std::function<void(page_range)> before_write = {});
