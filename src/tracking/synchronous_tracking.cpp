@@ -4,6 +4,7 @@
 #include <sched.h>
 
 #include <cerrno>
+#include <string>
 #include <utility>
 
 #include "tracking/anonymous_memory.hpp"
@@ -93,6 +94,10 @@ std::shared_ptr<memory_tracking> synchronous_tracking::track(page_range memory, 
   how.page_size = page;
   how.on_end = close_policy::leave_zero;
   check_alignment({memory, page, how.modes, {}, 0});
+  if (can_miss && page != page_size())
+    throw_errno(EINVAL, "write_tracker::track " + to_string(memory) +
+                            ": pages of anonymous memory have " + std::to_string(page_size()) +
+                            " bytes, not " + std::to_string(page));
   auto trapped = std::make_shared<trapped_writes>(handle_access::share(by_->on()), memory, page,
                                                   before_write_);
   auto served = by_->serve(memory, trapping_client(trapped), how);

@@ -103,6 +103,17 @@ TEST_F(synchronous_tracking, refuses_huge_pages_that_it_was_not_told_of) {
   EXPECT_EQ(test::thrown([&] { static_cast<void>(tracker.track(huge.range())); }), ENOTSUP);
 }
 
+TEST_F(synchronous_tracking, refuses_anonymous_memory_by_pages_that_it_does_not_have) {
+  const auto large = mapping::anonymous(2 * test::huge_page_size);
+  const page_range whole(align_up(large.range().begin(), test::huge_page_size),
+                         test::huge_page_size);
+  const write_tracker tracker(tracker_engine::synchronous);
+  const auto refused =
+      test::refusal_of([&] { static_cast<void>(tracker.track(whole, whole.size())); });
+  EXPECT_EQ(refused.number, EINVAL);
+  EXPECT_TRUE(refused.names("anonymous")) << refused.words;
+}
+
 TEST_F(synchronous_tracking, refuses_memory_of_two_kinds) {
   UFFDPP_REQUIRE(test::kernel_has(feature::wp_hugetlbfs_shmem));
   const auto file = mapping::shared(uffd::page_size());

@@ -175,10 +175,10 @@ class UFFDPP_EXPORT write_tracker {
 
   /// Tracks memory from now on; `page` is how many bytes a page of it has. Throws
   /// std::system_error: EINVAL for what isn't aligned to that, no such memory, or, with the
-  /// synchronous engine, anonymous memory and other memory in one; EINVAL or ENOMEM for what is not
-  /// mapped, EBUSY for what is registered with another userfaultfd, EEXIST for what the same
-  /// handler serves already; ENOTSUP for huge pages whose size is not given (the synchronous
-  /// engine).
+  /// synchronous engine, anonymous memory and other memory in one, or anonymous memory with a
+  /// `page` that isn't page_size(); EINVAL or ENOMEM for what is not mapped, EBUSY for what is
+  /// registered with another userfaultfd, EEXIST for what the same handler serves already; ENOTSUP
+  /// for huge pages whose size is not given (the synchronous engine).
   tracked_memory track(page_range memory, std::size_t page = page_size()) const;
   /// Tracks all of a mapping, which must outlive it.
   tracked_memory track(const mapping& memory) const {
