@@ -78,7 +78,7 @@ class written_page_collector::batch {
   std::size_t tell(found_pages& found) noexcept;
   int read_presence() noexcept;
   bool was_dropped(std::size_t i) const noexcept {
-    return pagemap_ >= 0 && !is_there(entries_[i]) &&
+    return pagemap_ >= 0 && were_there_[i] && !is_there(entries_[i]) &&
            of_.states()[first_ + i] == write_state{write_phase::clean, true};
   }
 
@@ -89,6 +89,7 @@ class written_page_collector::batch {
   bool may_have_holes_;
   std::array<step, most_in_batch> steps_{};
   std::array<int, most_in_batch> errors_{};
+  std::array<bool, most_in_batch> were_there_{};  // as it was known before they were looked for
   std::array<std::uint64_t, most_in_batch> entries_{};
 };
 
@@ -122,8 +123,10 @@ void written_page_collector::batch::protect() {
   }
 }
 
+// A page that is touched for the first time meanwhile was not there, but is not dropped either.
 int written_page_collector::batch::read_presence() noexcept {
   if (pagemap_ < 0) return 0;
+  for (std::size_t i = 0; i < count_; ++i) were_there_[i] = of_.states()[first_ + i].there;
   return read_pagemap(pagemap_, of_.page(first_).begin(), std::span(entries_).first(count_));
 }
 

@@ -5,11 +5,14 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <thread>
 #include <vector>
 
 #include "support/requires.hpp"
+#include "support/sight.hpp"
 #include "support/tracking.hpp"
 #include "uffd/mapping.hpp"
 #include "uffd/tracking/write_tracker.hpp"
@@ -69,6 +72,22 @@ TEST_F(written_page_collector, joins_what_touches_from_one_batch_to_the_next) {
   const auto tracked = tracker.track(memory);
   for (std::size_t each = 500; each < 1100; ++each) write(at(each));
   EXPECT_EQ(collected_by(tracked, 4), runs{page(500, 600)});
+}
+
+TEST_F(written_page_collector, tells_nothing_that_is_read_for_the_first_time_meanwhile) {
+  for (int round = 0; round < 10; ++round) {
+    const write_tracker tracker(tracker_engine::synchronous);
+    const auto tracked = tracker.track(memory);
+    std::atomic<bool> is_over{false};
+    std::jthread reader([&] {
+      for (std::size_t each = 0; each < pages; ++each) static_cast<void>(test::read_byte(at(each)));
+      is_over = true;
+    });
+    while (!is_over) ASSERT_EQ(collected(tracked), runs{});
+    reader.join();
+    drop(memory.range());
+    static_cast<void>(collected(tracked));
+  }
 }
 
 // What was dropped is not held meanwhile, so that it is found in excess of the room.
