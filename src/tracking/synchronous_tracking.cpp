@@ -20,6 +20,11 @@ namespace {
 // Each memory brings a callback of its own.
 resolution serve_nothing(fault& /*raised*/) { return std::errc::invalid_argument; }
 
+shared_write_callback shared(write_callback before_write) {
+  if (!before_write) return nullptr;
+  return std::make_shared<const write_callback>(std::move(before_write));
+}
+
 bool is_on_one_cpu() noexcept {
   cpu_set_t allowed;
   CPU_ZERO(&allowed);
@@ -79,11 +84,11 @@ class served_memory final : public memory_tracking {
 
 synchronous_tracking::synchronous_tracking(const open_options& open, write_callback before_write)
     : by_(checked(std::make_shared<fault_handler>(&serve_nothing, served_by(open)))),
-      before_write_(std::move(before_write)) {}
+      before_write_(shared(std::move(before_write))) {}
 
 synchronous_tracking::synchronous_tracking(fault_handler& by, write_callback before_write)
     : by_(checked(std::shared_ptr<fault_handler>(std::shared_ptr<void>(), &by))),
-      before_write_(std::move(before_write)) {}
+      before_write_(shared(std::move(before_write))) {}
 
 // A write to anonymous memory that has no page there is no fault of write protection.
 std::shared_ptr<memory_tracking> synchronous_tracking::track(page_range memory, std::size_t page) {

@@ -29,7 +29,7 @@ class synchronous_tracking final : public tracking_engine {
 
  private:
   std::shared_ptr<fault_handler> by_;
-  write_callback before_write_;
+  shared_write_callback before_write_;
 };
 
 }  // namespace uffd::detail

@@ -34,7 +34,7 @@ resolution let_through(fault& raised) noexcept {
 [[gnu::cold, gnu::noinline]] bool wait_for_events(patience& left) noexcept { return left.wait(); }
 
 trapped_writes::trapped_writes(handle on, page_range memory, std::size_t page,
-                               write_callback before_write)
+                               shared_write_callback before_write)
     : on_(std::move(on)),
       memory_(memory),
       page_size_(page),
@@ -94,7 +94,7 @@ resolution trapped_writes::open(fault& raised, std::size_t index, write_phase be
 void trapped_writes::show(page_range page, std::size_t index) noexcept {
   states_.set(index, {write_phase::shown, true});
   try {
-    before_write_(page);
+    (*before_write_)(page);
   } catch (...) {
     fail(std::current_exception());
   }

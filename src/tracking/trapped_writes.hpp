@@ -22,12 +22,15 @@
 namespace uffd::detail {
 
 using write_callback = std::function<void(page_range)>;
+// One for all that a tracker tracks; nothing if there is none.
+using shared_write_callback = std::shared_ptr<const write_callback>;
 
 // Shared by the handler, which serves faults by it, and by who collects.
 class trapped_writes {
  public:
-  // `before_write` may be empty. Throws std::system_error.
-  trapped_writes(handle on, page_range memory, std::size_t page, write_callback before_write);
+  // Throws std::system_error.
+  trapped_writes(handle on, page_range memory, std::size_t page,
+                 shared_write_callback before_write);
 
   resolution serve(fault& raised) noexcept;
 
@@ -57,7 +60,7 @@ class trapped_writes {
   const handle on_;
   const page_range memory_;
   const std::size_t page_size_;
-  const write_callback before_write_;
+  const shared_write_callback before_write_;
   write_states states_;
   std::atomic<bool> has_failed_{false};
   mutable std::mutex error_lock_;

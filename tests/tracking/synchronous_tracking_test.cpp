@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include "support/memory.hpp"
 #include "support/page_flags.hpp"
@@ -50,6 +51,15 @@ class synchronous_tracking : public testing::Test {
 
 TEST_F(synchronous_tracking, is_what_a_callback_before_writes_needs) {
   EXPECT_EQ(write_tracker([](page_range) {}).engine(), tracker_engine::synchronous);
+}
+
+TEST_F(synchronous_tracking, has_one_callback_for_all_that_is_tracked) {
+  const auto owned = std::make_shared<int>(0);
+  const write_tracker tracker([owned](page_range) {});
+  const auto owners = owned.use_count();
+  const auto one = tracker.track(page(0));
+  const auto other = tracker.track(page(2));
+  EXPECT_EQ(owned.use_count(), owners);
 }
 
 TEST_F(synchronous_tracking, serves_writes_of_threads_where_system_calls_are_forgone) {
