@@ -2,9 +2,12 @@
 #include "tracking/anonymous_memory.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/ipc.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
 
 #include <cerrno>
+#include <cstdint>
 
 #include "support/memory.hpp"
 #include "support/refusal.hpp"
@@ -21,6 +24,17 @@ TEST_P(anonymous_memory, is_what_has_no_file) {
   if (test::is_huge(GetParam())) UFFDPP_REQUIRE(test::huge_pages());
   const test::memory memory(GetParam(), 1);
   EXPECT_EQ(detail::is_anonymous(memory.range()), GetParam() == test::memory_kind::anonymous);
+}
+
+// Its file's number may be 0.
+TEST(anonymous_memory_of_system_v, has_a_file) {
+  const int segment = ::shmget(IPC_PRIVATE, page_size(), 0600);
+  if (segment < 0) GTEST_SKIP() << "no System V shared memory here";
+  void* const at = ::shmat(segment, nullptr, 0);
+  ::shmctl(segment, IPC_RMID, nullptr);
+  ASSERT_NE(at, MAP_FAILED);
+  EXPECT_FALSE(detail::is_anonymous({reinterpret_cast<std::uintptr_t>(at), page_size()}));
+  ::shmdt(at);
 }
 
 TEST(anonymous_memory_beside_a_file, is_refused) {
