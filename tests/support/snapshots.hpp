@@ -48,6 +48,14 @@ inline void change_page(bytes& memory, std::size_t index, unsigned seed) {
   std::copy(content.begin(), content.end(), page_of(memory, index).begin());
 }
 
+// Pages that were saved, zeroes, saved, zeroes.
+inline bytes some_memory() {
+  auto memory = random_pages(4, 1);
+  clear_page(memory, 1);
+  clear_page(memory, 3);
+  return memory;
+}
+
 // As if memory of those sizes had lain in one row.
 inline std::vector<snapshot_area> areas_of(std::span<const bytes> memory,
                                            std::size_t page = page_size()) {
