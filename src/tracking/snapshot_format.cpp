@@ -201,6 +201,11 @@ std::error_code decode_snapshot_size(std::span<const std::byte> bytes, std::size
 
 std::error_code decode_snapshot_header(std::span<const std::byte> bytes, std::uint64_t file_size,
                                        snapshot_header& header) {
+  // The size was read before, of a file that may have changed since.
+  if (bytes.size() < snapshot_header_size) return snapshot_error::damaged;
+  const auto areas = get<std::uint32_t>(bytes, at::areas);
+  if (areas == 0 || areas > most_snapshot_areas || header_size_of(areas) != bytes.size())
+    return snapshot_error::damaged;
   const std::vector<std::byte> all(bytes.begin(), bytes.end());
   if (get<std::uint64_t>(bytes, at::checksum) != snapshot_header_checksum(all))
     return snapshot_error::damaged;
@@ -210,7 +215,6 @@ std::error_code decode_snapshot_header(std::span<const std::byte> bytes, std::ui
     header.base = base;
   header.base_name = get_name(bytes);
   header.block = get<std::uint32_t>(bytes, at::block);
-  const auto areas = get<std::uint32_t>(bytes, at::areas);
   for (std::size_t i = 0; i < areas; ++i) {
     const auto record = bytes.subspan(snapshot_header_size + i * area_size, area_size);
     const page_range range(get<std::uint64_t>(record, 0), get<std::uint64_t>(record, 8));

@@ -68,7 +68,8 @@ std::vector<std::byte> encode_snapshot_header(const snapshot_header& header,
 // Of the first bytes of a file, snapshot_header_size at most: how many stand before the index.
 // Whether there are as many is for the caller to find out.
 std::error_code decode_snapshot_size(std::span<const std::byte> bytes, std::size_t& header_size);
-// Of all that stands before the index of a file of `file_size` bytes.
+// Of all that stands before the index of a file of `file_size` bytes; snapshot_error::damaged where
+// `bytes` are not as many as the header says.
 std::error_code decode_snapshot_header(std::span<const std::byte> bytes, std::uint64_t file_size,
                                        snapshot_header& header);
 
