@@ -10,6 +10,7 @@
 #include <iterator>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 #include "uffd/error.hpp"
 
@@ -39,6 +40,23 @@ class scratch_folder {
 
  private:
   std::filesystem::path path_;
+};
+
+// Where relative paths begin, until its end.
+class working_folder {
+ public:
+  explicit working_folder(const std::filesystem::path& path) {
+    std::filesystem::current_path(path);
+  }
+  working_folder(const working_folder&) = delete;
+  working_folder& operator=(const working_folder&) = delete;
+  ~working_folder() {
+    std::error_code ignored;
+    std::filesystem::current_path(before_, ignored);
+  }
+
+ private:
+  std::filesystem::path before_ = std::filesystem::current_path();
 };
 
 }  // namespace uffd::test

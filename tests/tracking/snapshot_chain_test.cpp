@@ -100,11 +100,9 @@ TEST(snapshot_chain, finds_files_that_are_called_differently) {
 
 TEST(snapshot_chain, finds_files_beside_a_relative_path) {
   const three saved;
-  const auto before = std::filesystem::current_path();
-  std::filesystem::current_path(saved.folder.path());
+  const test::working_folder here(saved.folder.path());
   std::filesystem::rename("base", "one");
   EXPECT_EQ(restored(snapshot_chain::open("newest")), saved.memory);
-  std::filesystem::current_path(before);
 }
 
 TEST(snapshot_chain, names_a_base_that_is_missing) {
