@@ -23,27 +23,36 @@ using std::filesystem::path;
   throw std::system_error(error, "snapshot_chain: " + file.path().string() + what);
 }
 
-// The snapshot that is wanted, if it is in that file; else `trouble` says why none is, if so.
-std::optional<snapshot_file> open_if(const path& candidate, const snapshot_identity& wanted,
-                                     std::optional<std::system_error>& trouble) {
+struct search {
+  snapshot_identity wanted;
+  std::optional<std::system_error> unreadable;  // why nobody knows which snapshot a file is
+  std::optional<std::system_error> broken;      // why a file that is the wanted one can't be used
+};
+
+// The snapshot that is wanted, if it is in that file.
+std::optional<snapshot_file> open_if(const path& candidate, search& of) {
+  bool is_wanted = false;
   try {
-    if (detail::snapshot_front(candidate).header.identity != wanted) return std::nullopt;
+    if (detail::snapshot_front(candidate).header.identity != of.wanted) return std::nullopt;
+    is_wanted = true;
+    auto file = snapshot_file::open(candidate);
+    if (file.identity() == of.wanted) return file;
   } catch (const std::system_error& error) {
-    trouble = error;
-    return std::nullopt;
+    (is_wanted ? of.broken : of.unreadable) = error;
   }
-  return snapshot_file::open(candidate);
+  return std::nullopt;
 }
 
 snapshot_file find_base_of(const snapshot_file& file) {
   const auto folder = file.path().parent_path();
   const auto named = folder / file.base_name();
-  std::optional<std::system_error> trouble;
-  std::optional<std::system_error> ignored;
-  if (auto found = open_if(named, *file.base(), trouble)) return *found;
+  search of{*file.base(), {}, {}};
+  if (auto found = open_if(named, of)) return *found;
+  const auto trouble = of.unreadable;
   for (const auto& each : std::filesystem::directory_iterator(folder.empty() ? "." : folder))
     if (std::error_code unknown; each.is_regular_file(unknown))
-      if (auto found = open_if(each.path(), *file.base(), ignored)) return *found;
+      if (auto found = open_if(each.path(), of)) return *found;
+  if (of.broken) throw std::system_error(*of.broken);
   // Most likely it is the one, but damaged.
   if (trouble && trouble->code() != std::errc::no_such_file_or_directory)
     throw std::system_error(*trouble);

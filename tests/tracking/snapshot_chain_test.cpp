@@ -134,6 +134,38 @@ TEST(snapshot_chain, names_a_base_that_is_damaged) {
   }
 }
 
+TEST(snapshot_chain, finds_a_whole_copy_of_a_base_that_is_damaged) {
+  const three saved;
+  for (const auto* const copy : {"a copy", "the copy"})  // whatever order they are found in
+    std::filesystem::copy_file(saved.folder / "base", saved.folder / copy);
+  for (const std::uint64_t offset : {std::uint64_t{100}, std::uint64_t{4100}}) {
+    for (const auto* const broken : {"base", "a copy", "the copy"}) {
+      SCOPED_TRACE(std::string(broken) + " " + std::to_string(offset));
+      const test::victim file(saved.folder / broken);
+      file.flip(offset);
+      EXPECT_EQ(restored(snapshot_chain::open(saved.folder / "newest")), saved.memory);
+      file.flip(offset);
+    }
+    test::victim(saved.folder / "base").flip(offset);
+    test::victim(saved.folder / "a copy").flip(offset);
+    EXPECT_EQ(restored(snapshot_chain::open(saved.folder / "newest")), saved.memory);
+    test::victim(saved.folder / "the copy").flip(offset);
+    EXPECT_EQ(refused(saved.folder / "newest"), snapshot_error::damaged);
+    for (const auto* const each : {"base", "a copy", "the copy"})
+      test::victim(saved.folder / each).flip(offset);
+  }
+}
+
+TEST(snapshot_chain, names_a_renamed_base_that_is_damaged) {
+  const three saved;
+  std::filesystem::rename(saved.folder / "base", saved.folder / "one");
+  test::victim(saved.folder / "one").flip(4100);
+  const auto words =
+      test::complaint([&] { static_cast<void>(snapshot_chain::open(saved.folder / "newest")); });
+  EXPECT_EQ(refused(saved.folder / "newest"), snapshot_error::damaged);
+  EXPECT_NE(words.find((saved.folder / "one").string()), words.npos) << words;
+}
+
 TEST(snapshot_chain, is_made_of_given_files_in_order) {
   const three saved;
   const auto base = snapshot_file::open(saved.folder / "base");
