@@ -32,6 +32,10 @@ int rename_to_new_name(const char* from, const char* to) noexcept {
 
 new_file::new_file(const std::filesystem::path& target, unsigned mode, const std::string& what)
     : target_(std::filesystem::absolute(target)), home_(process_mark::here()) {
+  const auto folder = target_.parent_path();
+  folder_.reset(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  // Not every folder that may be written may be read.
+  if (!folder_ && errno != EACCES) throw_errno(errno, what + target.string());
   constexpr int attempts = 100;
   for (int i = 0; !opened_; ++i) {
     path_ = target_.string() + "." + std::to_string(::getpid()) + "-" +
@@ -39,7 +43,6 @@ new_file::new_file(const std::filesystem::path& target, unsigned mode, const std
     opened_.reset(::open(path_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode));
     if (!opened_ && (errno != EEXIST || i == attempts)) throw_errno(errno, what + target.string());
   }
-  folder_.reset(::open(target_.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 }
 
 new_file::~new_file() {
@@ -58,8 +61,10 @@ std::error_code new_file::take_its_place(replacing other) noexcept {
 void new_file::remove() noexcept { ::unlink(has_place_ ? target_.c_str() : path_.c_str()); }
 
 std::error_code new_file::keep_its_place() const noexcept {
-  // Some file systems can't, and not every folder that may be written may be read.
-  if (!folder_ || ::fsync(folder_.get()) == 0 || errno == EINVAL || errno == ENOTSUP) return {};
+  // All of the file system takes longer, but needs nobody to read the folder.
+  const int result = folder_ ? ::fsync(folder_.get()) : ::syncfs(opened_.get());
+  // Some file systems can't.
+  if (result == 0 || errno == EINVAL || errno == ENOTSUP) return {};
   return last_error();
 }
 

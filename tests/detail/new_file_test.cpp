@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "detail/new_file.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -14,6 +17,7 @@
 #include "support/forked.hpp"
 #include "support/refusal.hpp"
 #include "support/scratch_folder.hpp"
+#include "uffd/unique_fd.hpp"
 
 namespace uffd::detail {
 namespace {
@@ -76,6 +80,35 @@ TEST(new_file, keeps_its_folder_when_the_process_goes_elsewhere) {
             }),
             test::exits_with(0));
   EXPECT_TRUE(std::filesystem::exists(folder / "a"));
+}
+
+// Without it, nobody could say that the file's name outlasts a crash.
+TEST(new_file, is_not_made_where_its_folder_can_not_be_opened) {
+  const test::scratch_folder folder;
+  EXPECT_EQ(test::in_child([&] {
+              // One more descriptor may be opened: not both.
+              const int next = ::dup(STDERR_FILENO);
+              ::close(next);
+              const auto most = static_cast<rlim_t>(next) + 1;
+              const rlimit limit{most, most};
+              ::setrlimit(RLIMIT_NOFILE, &limit);
+              return test::thrown([&] { new_file(folder / "a", 0600, "test: "); });
+            }),
+            test::exits_with(EMFILE));
+  EXPECT_EQ(folder.files(), 0U);
+}
+
+TEST(new_file, lasts_in_a_folder_that_can_not_be_read) {
+  const test::scratch_folder folder;
+  const auto place = folder / "place";
+  std::filesystem::create_directory(place);
+  ASSERT_EQ(::chmod(place.c_str(), 0300), 0);
+  const unique_fd opened(::open(place.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (opened) GTEST_SKIP() << "this user may read every folder";
+  new_file file(place / "a", 0600, "test: ");
+  EXPECT_FALSE(file.take_its_place(replacing::refused));
+  EXPECT_FALSE(file.keep_its_place());
+  ::chmod(place.c_str(), 0700);
 }
 
 TEST(new_file, says_where_it_can_not_be) {
