@@ -5,6 +5,8 @@
 #include <array>
 #include <cerrno>
 
+#include "detail/never_destroyed.hpp"
+
 namespace uffd {
 namespace {
 
@@ -27,6 +29,9 @@ class source_category final : public std::error_category {
   }
 };
 
+// Signal handlers report its errors, too.
+constinit const detail::never_destroyed<source_category> category;
+
 constexpr std::array passing{EAGAIN,    EINTR,        EBUSY,       ENOMEM,       ENOBUFS,
                              ETIMEDOUT, ECONNREFUSED, ECONNRESET,  ECONNABORTED, EPIPE,
                              ENETDOWN,  ENETRESET,    ENETUNREACH, EHOSTDOWN,    EHOSTUNREACH};
@@ -34,8 +39,7 @@ constexpr std::array passing{EAGAIN,    EINTR,        EBUSY,       ENOMEM,      
 }  // namespace
 
 std::error_code make_error_code(source_error value) noexcept {
-  static const source_category category;
-  return {static_cast<int>(value), category};
+  return {static_cast<int>(value), category.value};
 }
 
 bool is_transient(std::error_code error) noexcept {

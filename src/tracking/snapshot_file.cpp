@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "detail/never_destroyed.hpp"
 #include "tracking/opened_snapshot.hpp"
 #include "uffd/error.hpp"
 
@@ -41,11 +42,13 @@ class snapshot_category final : public std::error_category {
   }
 };
 
+// Signal handlers report its errors, too.
+constinit const detail::never_destroyed<snapshot_category> category;
+
 }  // namespace
 
 std::error_code make_error_code(snapshot_error value) noexcept {
-  static const snapshot_category category;
-  return {static_cast<int>(value), category};
+  return {static_cast<int>(value), category.value};
 }
 
 std::string to_string(const snapshot_identity& identity) {
