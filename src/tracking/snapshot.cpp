@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "uffd/tracking/snapshot.hpp"
 
+#include <sys/stat.h>
+
 #include <memory>
 #include <optional>
 #include <string>
@@ -29,12 +31,20 @@ std::vector<region_info> infos_of(std::span<const snapshot_area> areas) {
 // The last complete file; none: the next can't be based on it.
 using latest_file = std::optional<snapshot_file>;
 
+// Whether it still has a name, by which whoever restores could find it.
+bool exists(const snapshot_file& file) noexcept {
+  struct stat status {};
+  return ::fstat(file.fd(), &status) == 0 && status.st_nlink > 0;
+}
+
 // A file that is the base of the next one once it is complete.
 class file_sink final : public detail::page_sink {
  public:
   file_sink(const std::filesystem::path& path, std::span<const snapshot_area> areas,
             const snapshot_file* base, std::shared_ptr<latest_file> latest)
-      : path_(path), writer_(path, areas, base), latest_(std::move(latest)) {}
+      : path_(std::filesystem::absolute(path)),
+        writer_(path_, areas, base),
+        latest_(std::move(latest)) {}
 
   std::error_code put(std::size_t area, std::size_t offset,
                       std::span<const std::byte> pages) noexcept override {
@@ -45,11 +55,13 @@ class file_sink final : public detail::page_sink {
     return writer_.put_zero(area, offset, bytes);
   }
   std::error_code commit() noexcept override {
-    const auto error = writer_.commit();
-    if (error) return error;
+    // A file that failed may still have replaced the one before it: the next has to be whole.
     latest_->reset();
+    if (const auto error = writer_.commit()) return error;
     try {
-      latest_->emplace(snapshot_file::open(path_));
+      auto file = snapshot_file::open(path_);
+      // Somebody else may have given that name to another one.
+      if (file.identity() == writer_.identity()) latest_->emplace(std::move(file));
     } catch (...) {
       return {};  // complete all the same; the next one has to be whole
     }
@@ -114,7 +126,8 @@ running_snapshot snapshotter::begin(const std::filesystem::path& path, snapshot_
                                     const std::function<void()>& go) {
   const auto make_sink = [&](bool has_base) {
     auto& latest = *parts_->latest;
-    const bool is_delta = has_base && latest && extent == snapshot_extent::changes;
+    const bool is_delta =
+        has_base && latest && extent == snapshot_extent::changes && exists(*latest);
     return detail::snapshot_engine::destination{
         std::make_unique<file_sink>(path, parts_->areas, is_delta ? &*latest : nullptr,
                                     parts_->latest),

@@ -102,6 +102,12 @@ class a_snapshotter : public testing::Test {
   std::array<snapshot_area, 1> areas() const { return {{{memory().range(), page_size()}}}; }
   std::filesystem::path file(const char* name) const { return folder_ / name; }
   std::size_t files() const { return folder_.files(); }
+  // Whether a file and its bases have what the memory has now.
+  bool is_saved(const char* name) const {
+    const auto restored = mapping::anonymous(memory().size());
+    snapshot_chain::open(file(name)).restore(restored.bytes());
+    return std::ranges::equal(restored.bytes(), memory().bytes());
+  }
 
  private:
   std::optional<test::memory> memory_;
@@ -126,11 +132,85 @@ TEST_F(a_snapshotter, replaces_no_file_by_one_that_has_a_base) {
   EXPECT_TRUE(writers.try_lock());
   writers.unlock();
   by.take(file("two"), writers).wait();
-  const auto restored = mapping::anonymous(memory().size());
-  snapshot_chain::open(file("two")).restore(restored.bytes());
-  EXPECT_TRUE(
-      std::equal(restored.bytes().begin(), restored.bytes().end(), memory().bytes().begin()));
+  EXPECT_TRUE(is_saved("two"));
   by.take(file("one"), writers, snapshot_extent::everything).wait();
+}
+
+TEST_F(a_snapshotter, saves_all_where_the_file_of_its_base_is_gone) {
+  snapshotter by(areas());
+  std::mutex writers;
+  by.take(file("one"), writers).wait();
+  std::filesystem::remove(file("one"));
+  write(memory().at(3), 3);
+  EXPECT_FALSE(by.take(file("two"), writers).wait().is_delta);
+  EXPECT_TRUE(is_saved("two"));
+  write(memory().at(4), 4);
+  EXPECT_TRUE(by.take(file("three"), writers).wait().is_delta);
+  EXPECT_TRUE(is_saved("three"));
+}
+
+TEST_F(a_snapshotter, takes_no_file_for_its_base_that_another_one_saved) {
+  snapshotter by(areas());
+  const test::memory others(test::memory_kind::anonymous, pages);
+  for (std::size_t page = 0; page < pages; ++page) write(others.at(page), 7);
+  const std::array its{snapshot_area{others.range(), page_size()}};
+  snapshotter another(its);
+  std::mutex writers;
+  by.take(file("one"), writers).wait();
+  another.take(file("one"), writers).wait();
+  write(memory().at(3), 3);
+  EXPECT_FALSE(by.take(file("two"), writers).wait().is_delta);
+  EXPECT_TRUE(is_saved("two"));
+  EXPECT_TRUE(another.take(file("three"), writers).wait().is_delta);
+}
+
+// While the folder is written, for which nobody else waits.
+TEST_F(a_snapshotter, takes_no_file_for_its_base_that_took_its_name_at_once) {
+  snapshotter by(areas());
+  const test::memory others(test::memory_kind::anonymous, pages);
+  for (std::size_t page = 0; page < pages; ++page) write(others.at(page), 7);
+  const std::array its{snapshot_area{others.range(), page_size()}};
+  std::mutex writers;
+  snapshotter another(its);
+  another.take(file("other"), writers).wait();
+  auto running = by.take(file("one"), writers);
+  while (!running.is_over() && !std::filesystem::exists(file("one"))) std::this_thread::yield();
+  std::filesystem::rename(file("other"), file("one"));
+  running.wait();
+  write(memory().at(3), 3);
+  EXPECT_FALSE(by.take(file("two"), writers).wait().is_delta);
+  EXPECT_TRUE(is_saved("two"));
+}
+
+// One of that name lies where the process goes.
+TEST_F(a_snapshotter, knows_its_base_when_the_process_goes_elsewhere) {
+  snapshotter by(areas());
+  const test::memory others(test::memory_kind::anonymous, pages);
+  const std::array its{snapshot_area{others.range(), page_size()}};
+  snapshotter another(its);
+  std::mutex writers;
+  std::filesystem::create_directory(file("there"));
+  another.take(file("there") / "one", writers).wait();
+  {
+    const test::working_folder here(file("."));
+    const auto leave = [&] { std::filesystem::current_path(file("there")); };
+    by.take("one", leave, [] {}).wait();
+  }
+  write(memory().at(3), 3);
+  EXPECT_TRUE(by.take(file("two"), writers).wait().is_delta);
+  EXPECT_TRUE(is_saved("two"));
+}
+
+// The name of the file is a folder's by then.
+TEST_F(a_snapshotter, saves_all_after_one_that_could_not_be_completed) {
+  snapshotter by(areas());
+  std::mutex writers;
+  by.take(file("one"), writers).wait();
+  write(memory().at(3), 3);
+  const auto take_name = [&] { std::filesystem::create_directory(file("two")); };
+  EXPECT_NE(test::thrown([&] { by.take(file("two"), take_name, [] {}).wait(); }), 0);
+  EXPECT_FALSE(by.take(file("three"), writers).wait().is_delta);
+  EXPECT_TRUE(is_saved("three"));
 }
 
 TEST_F(a_snapshotter, leaves_no_file_of_one_that_is_cancelled_or_let_go) {

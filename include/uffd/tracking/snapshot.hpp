@@ -23,8 +23,11 @@ class snapshot_under_way;
 
 /// What a snapshot has.
 enum class snapshot_extent {
-  changes,     ///< what changed since the last complete one, which is its base; all if none is
-  everything,  ///< all: it has no base
+  /// What changed since the last complete one, which is its base; all if there is none, if its file
+  /// is gone or was replaced, or if completing another one failed since.
+  changes,
+  /// All: it has no base.
+  everything,
 };
 
 /// A snapshot that is being saved, by a thread of its own. One that ends is cancelled before, and
@@ -37,7 +40,8 @@ class [[nodiscard]] UFFDPP_EXPORT running_snapshot {
   ~running_snapshot();
 
   /// Waits until the file is complete, and would outlast a crash. Throws std::system_error, as
-  /// often as it is called, if it could not be completed; there is no file then: with the errno of
+  /// often as it is called, if it could not be completed; there is no file then, unless it had
+  /// replaced one of its name and only that could not be made to outlast a crash: with the errno of
   /// writing it; ECANCELED; ENODATA or EFAULT if memory was dropped, unmapped, moved or made
   /// unreadable before it was saved, EOWNERDEAD in a forked child.
   snapshot_report wait() const;
