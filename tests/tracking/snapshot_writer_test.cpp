@@ -11,9 +11,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <filesystem>
 #include <iterator>
+#include <random>
 #include <span>
 #include <string>
 #include <system_error>
@@ -238,9 +241,21 @@ TEST(snapshot_writer, says_that_files_must_not_be_as_large) {
   EXPECT_EQ(folder.files(), 0U);
 }
 
+// What memory has in one round of saving; each page tells which.
+void begin_round(bytes& memory, std::uint64_t round) {
+  for (std::size_t at = 0; at < memory.size(); at += page_size())
+    std::memcpy(&memory[at], &round, sizeof round);
+}
+std::uint64_t round_of(const bytes& memory) {
+  std::uint64_t round = 0;
+  std::memcpy(&round, memory.data(), sizeof round);
+  return round;
+}
+
 // Saves again and again, until it is killed.
-[[noreturn]] void save_for_ever(const test::scratch_folder& folder, const bytes& memory) {
-  for (;;) {
+[[noreturn]] void save_for_ever(const test::scratch_folder& folder, bytes memory) {
+  for (std::uint64_t round = 1;; ++round) {
+    begin_round(memory, round);
     snapshot_writer writer(folder / "one", one_area(memory.size() / page_size()), nullptr);
     for (std::size_t at = 0; at < memory.size(); at += 8 * page_size())
       check(writer.put(0, at, std::span(memory).subspan(at, 8 * page_size())));
@@ -248,29 +263,48 @@ TEST(snapshot_writer, says_that_files_must_not_be_as_large) {
   }
 }
 
-TEST(snapshot_writer, that_is_killed_leaves_a_whole_file_or_none) {
+void kill_after_one_was_saved(const test::scratch_folder& folder, const bytes& memory,
+                              std::chrono::microseconds after) {
+  test::forked saving([&] { save_for_ever(folder, memory); });
+  while (!std::filesystem::exists(folder / "one"))
+    std::this_thread::sleep_for(std::chrono::microseconds(100));
+  // Only when it is killed depends on it.
+  std::this_thread::sleep_for(after);
+  saving.kill();
+  saving.wait();
+}
+
+// The round of a file that is complete, of which it must have all.
+std::uint64_t saved_round(const std::filesystem::path& path, bytes memory) {
+  const auto saved = restored(path);
+  begin_round(memory, round_of(saved));
+  EXPECT_TRUE(saved == memory) << path << ", round " << round_of(saved);
+  return round_of(saved);
+}
+
+TEST(snapshot_writer, that_is_killed_leaves_the_last_whole_file) {
+  constexpr int most_delay = 5000;  // microseconds
   const auto memory = test::random_pages(64, 1);
+  std::minstd_rand random(1);
+  std::size_t unfinished = 0;
   for (int i = 0; i < 25; ++i) {
     const test::scratch_folder folder;
-    {
-      test::forked saving([&] { save_for_ever(folder, memory); });
-      // Only when it is killed depends on it.
-      std::this_thread::sleep_for(std::chrono::microseconds(200 * i));
-      saving.kill();
-      saving.wait();
-    }
+    kill_after_one_was_saved(folder, memory, std::chrono::microseconds(random() % most_delay));
+    const auto last = saved_round(folder / "one", memory);
+    EXPECT_GE(last, 1U);
     for (const auto& each : std::filesystem::directory_iterator(folder.path())) {
-      if (each.path() == folder / "one") {
-        EXPECT_EQ(restored(folder / "one"), memory);
-      } else if (const auto error = test::refused(each.path())) {
+      if (each.path() == folder / "one") continue;
+      if (const auto error = test::refused(each.path())) {
         // It may be without a single byte yet.
         EXPECT_TRUE(error == snapshot_error::incomplete || error == snapshot_error::truncated)
             << error.message();
+        ++unfinished;
       } else {
-        EXPECT_EQ(restored(each.path()), memory) << "complete but for its name";
+        EXPECT_EQ(saved_round(each.path(), memory), last + 1) << "complete but for its name";
       }
     }
   }
+  EXPECT_GT(unfinished, 0U) << "none was killed while it wrote";
 }
 
 }  // namespace
