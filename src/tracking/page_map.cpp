@@ -37,8 +37,8 @@ class marked_page {
   region region_;
 };
 
-page_run run_of(page_range range, std::uint64_t categories) noexcept {
-  page_run run{range};
+mapped_run run_of(page_range range, std::uint64_t categories) noexcept {
+  mapped_run run{range};
   run.is_present = (categories & uapi::pagemap::present) != 0;
   run.is_there = (categories & (uapi::pagemap::present | uapi::pagemap::swapped)) != 0;
   run.is_marked = run.is_there && (categories & uapi::pagemap::written) == 0;
@@ -46,8 +46,8 @@ page_run run_of(page_range range, std::uint64_t categories) noexcept {
 }
 
 // Bits of an entry of /proc/PID/pagemap.
-page_run run_of_entry(page_range page, std::uint64_t entry) noexcept {
-  page_run run{page};
+mapped_run run_of_entry(page_range page, std::uint64_t entry) noexcept {
+  mapped_run run{page};
   run.is_present = (entry >> 63) != 0;
   run.is_marked = ((entry >> 57) & 1) != 0;
   // A hole that bears a mark is told as swapped by PAGEMAP_SCAN, and here not always.
@@ -62,7 +62,7 @@ page_map::page_map(const handle& on, page_lookup most)
       pagemap_(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)) {
   if (!pagemap_) throw_errno(errno, "snapshotter: /proc/self/pagemap");
   const marked_page page(on);
-  std::array<page_run, 1> found;
+  std::array<mapped_run, 1> found;
   std::size_t count = 0;
   auto rest = page.range();
   has_scan_ = most == page_lookup::scan && scan(rest, found, count) == 0;
@@ -74,7 +74,8 @@ page_map::page_map(const handle& on, page_lookup most)
 }
 
 // The kernel leaves out what isn't mapped.
-int page_map::scan(page_range& rest, std::span<page_run> into, std::size_t& count) const noexcept {
+int page_map::scan(page_range& rest, std::span<mapped_run> into,
+                   std::size_t& count) const noexcept {
   std::array<uapi::page_region, 128> found{};
   uapi::pagemap_scan scan{};
   scan.size = sizeof scan;
@@ -89,20 +90,21 @@ int page_map::scan(page_range& rest, std::span<page_run> into, std::size_t& coun
   auto position = rest.begin();
   for (std::size_t i = 0; i < static_cast<std::size_t>(regions); ++i) {
     if (found[i].start > position && count < into.size())
-      into[count++] = page_run{range_between(position, found[i].start)};
+      into[count++] = mapped_run{range_between(position, found[i].start)};
     const auto range = range_between(found[i].start, found[i].end);
     if (count < into.size()) into[count++] = run_of(range, found[i].categories);
     position = range.end();
   }
   if (!full && position < rest.end() && count < into.size()) {
-    into[count++] = page_run{range_between(position, rest.end())};
+    into[count++] = mapped_run{range_between(position, rest.end())};
     position = rest.end();
   }
   rest = range_between(position, rest.end());
   return 0;
 }
 
-int page_map::read(page_range& rest, std::span<page_run> into, std::size_t& count) const noexcept {
+int page_map::read(page_range& rest, std::span<mapped_run> into,
+                   std::size_t& count) const noexcept {
   std::array<std::uint64_t, 256> entries{};
   const auto page = uffd::page_size();
   const auto wanted = std::min({entries.size(), into.size(), rest.size() / page});

@@ -14,7 +14,7 @@
 namespace uffd::detail {
 
 // Pages that are alike.
-struct page_run {
+struct mapped_run {
   page_range range;
   bool is_present = false;  // mapped
   bool is_there = false;    // that, swapped out, or a marker
@@ -32,10 +32,10 @@ class page_map {
   // False before Linux 5.14: then is_marked is false everywhere.
   bool tells_marks() const noexcept { return tells_marks_; }
 
-  // Calls each(page_run) for all of `range`, in ascending order. Answers 0 or an errno.
+  // Calls each(mapped_run) for all of `range`, in ascending order. Answers 0 or an errno.
   template <class Each>
   int for_each_run(page_range range, Each&& each) const noexcept {
-    std::array<page_run, 256> found;
+    std::array<mapped_run, 256> found;
     while (!range.empty()) {
       std::size_t count = 0;
       const int number = has_scan_ ? scan(range, found, count) : read(range, found, count);
@@ -46,8 +46,8 @@ class page_map {
   }
 
  private:
-  int scan(page_range& rest, std::span<page_run> into, std::size_t& count) const noexcept;
-  int read(page_range& rest, std::span<page_run> into, std::size_t& count) const noexcept;
+  int scan(page_range& rest, std::span<mapped_run> into, std::size_t& count) const noexcept;
+  int read(page_range& rest, std::span<mapped_run> into, std::size_t& count) const noexcept;
 
   const bool wants_marks_;
   unique_fd pagemap_;

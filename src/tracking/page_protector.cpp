@@ -64,7 +64,7 @@ void page_protector::protect_chunk(const chunk& part) noexcept {
   int number = 0;
   // Of other memory than anonymous, holes bear marks, too.
   if (area.was_protected || area.kind == backing::anonymous)
-    number = memory_.map().for_each_run(part.range, [&](const page_run& run) {
+    number = memory_.map().for_each_run(part.range, [&](const mapped_run& run) {
       if (area.was_protected)
         look_at(area, run, open);
       else if (!run.is_there)
@@ -79,7 +79,8 @@ void page_protector::protect_chunk(const chunk& part) noexcept {
   if (number != 0) memory_.fail({{number, std::system_category()}, "looking up pages", part.range});
 }
 
-void page_protector::look_at(saved_area& area, const page_run& run, pages_to_mark& open) noexcept {
+void page_protector::look_at(saved_area& area, const mapped_run& run,
+                             pages_to_mark& open) noexcept {
   const auto first = area.first_page_of(run.range);
   const auto end = area.end_page_of(run.range);
   if (!run.is_there && area.kind == backing::anonymous) return pass_over(area, first, end);

@@ -43,7 +43,7 @@ class page_protector {
   };
 
   void protect_chunk(const chunk& part) noexcept;
-  void look_at(saved_area& area, const page_run& run, pages_to_mark& open) noexcept;
+  void look_at(saved_area& area, const mapped_run& run, pages_to_mark& open) noexcept;
   void demand_protected(saved_area& area, std::size_t first, std::size_t end,
                         pages_to_mark& open) noexcept;
   void demand_unprotected(saved_area& area, std::size_t page, pages_to_mark& open) noexcept;

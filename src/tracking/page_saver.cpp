@@ -84,11 +84,12 @@ bool page_saver::find_holes(const saved_area& area, std::size_t first, std::size
   is_hole_.assign(is_hole_.size(), false);
   if (area.kind != backing::page_cache) return true;
   bool is_sound = true;
-  const int number = memory_.map().for_each_run(area.page(first, count), [&](const page_run& run) {
-    if (run.is_present || !is_sound) return;
-    for (auto page = area.first_page_of(run.range); page < area.end_page_of(run.range); ++page)
-      is_sound = is_sound && probe(area, page, page - first);
-  });
+  const int number =
+      memory_.map().for_each_run(area.page(first, count), [&](const mapped_run& run) {
+        if (run.is_present || !is_sound) return;
+        for (auto page = area.first_page_of(run.range); page < area.end_page_of(run.range); ++page)
+          is_sound = is_sound && probe(area, page, page - first);
+      });
   if (number != 0)
     memory_.fail({{number, std::system_category()}, "looking up pages", area.page(first, count)});
   return is_sound && number == 0;

@@ -185,7 +185,7 @@ bool snapshot_memory::copy(const saved_area& area, std::size_t first, std::size_
 // moment, as it was: the mark goes with any write, and with the page where that is anonymous.
 bool snapshot_memory::check(const saved_area& area, std::size_t first, std::size_t count) noexcept {
   bool is_as_it_was = true;
-  const int number = map_.for_each_run(area.page(first, count), [&](const page_run& run) {
+  const int number = map_.for_each_run(area.page(first, count), [&](const mapped_run& run) {
     is_as_it_was = is_as_it_was && (map_.tells_marks() ? run.is_marked : run.is_there);
   });
   if (number == 0 && is_as_it_was) return true;

@@ -55,7 +55,7 @@ TEST_P(page_map_by, lookup_tells_what_is_there_and_what_is_marked) {
   std::vector<char> seen;
   std::uintptr_t position = at(0);
   EXPECT_EQ(map.for_each_run(memory.range(),
-                             [&](const page_run& run) {
+                             [&](const mapped_run& run) {
                                EXPECT_EQ(run.range.begin(), position);
                                EXPECT_EQ(run.is_present, run.is_there);
                                position = run.range.end();
@@ -77,7 +77,7 @@ TEST_P(page_map_by, lookup_goes_on_where_there_are_many_runs) {
   std::size_t there = 0;
   std::size_t bytes = 0;
   EXPECT_EQ(map.for_each_run(memory.range(),
-                             [&](const page_run& run) {
+                             [&](const mapped_run& run) {
                                bytes += run.range.size();
                                if (run.is_there) there += run.range.size() / page_size();
                              }),
