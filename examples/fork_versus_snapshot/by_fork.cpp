@@ -71,7 +71,7 @@ std::string read_all(int from) {
 // Lines of `name:  value kB`.
 double bytes_of(const std::string& name, const std::string& text) {
   const auto found = text.find("\n" + name + ":");
-  if (found == text.npos) throw std::runtime_error("the kernel does not tell " + name);
+  if (found == std::string::npos) throw std::runtime_error("the kernel does not tell " + name);
   std::istringstream line(text.substr(found + name.size() + 2));
   double kilobytes = 0;
   line >> kilobytes;

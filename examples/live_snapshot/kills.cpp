@@ -38,6 +38,7 @@ class saving_process {
     output_.reset(ends[0]);
     const uffd::unique_fd input(ends[1]);
     std::vector<char*> pointers;
+    pointers.reserve(arguments.size() + 1);
     for (auto& argument : arguments) pointers.push_back(argument.data());
     pointers.push_back(nullptr);
     posix_spawn_file_actions_t actions;
@@ -93,7 +94,7 @@ std::vector<std::string> names_in(const std::string& text) {
   std::vector<std::string> names;
   for (std::size_t begin = 0;;) {
     const auto end = text.find('\n', begin);
-    if (end == text.npos) return names;
+    if (end == std::string::npos) return names;
     names.push_back(text.substr(begin, text.find(':', begin) - begin));
     begin = end + 1;
   }
