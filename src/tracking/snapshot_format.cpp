@@ -66,7 +66,7 @@ std::string get_name(std::span<const std::byte> from) {
 // It is looked for beside the file: nowhere else.
 bool is_file_name(std::string_view name) noexcept {
   return !name.empty() && name != "." && name != ".." &&
-         name.find_first_of(std::string_view("/\0", 2)) == name.npos;
+         name.find_first_of(std::string_view("/\0", 2)) == std::string_view::npos;
 }
 
 // Whether what the header says belongs together.

@@ -57,7 +57,7 @@ std::error_code snapshot_index::read(int file, const snapshot_identity& identity
 
 std::error_code snapshot_index::write(int file, const snapshot_identity& identity) const noexcept {
   // Not in place: parts of which nothing was set take no memory.
-  std::array<std::uint64_t, 8 * words_per_part> buffer;
+  std::array<std::uint64_t, 8 * words_per_part> buffer{};
   for (std::size_t done = 0; done < words().size();) {
     const auto step = std::span(buffer).first(std::min(buffer.size(), words().size() - done));
     const auto from = words().subspan(done, step.size());
