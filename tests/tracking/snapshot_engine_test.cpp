@@ -414,14 +414,22 @@ class snapshot_engine : public testing::Test {
 TEST_F(snapshot_engine, takes_no_more_extra_memory_than_it_may) {
   const std::size_t extra = 8 * page_size();
   test::pictured snapshots(memory(), {.extra_memory = extra});
+  test::signal reached;
+  test::signal release;
+  std::atomic<int> written{0};
   std::vector<std::jthread> writers;
-  const auto running = snapshots.begin({.delay = 20us}, test::nothing_to_stop, [&] {
-    for (std::size_t each = 0; each < 4; ++each)
-      writers.emplace_back([&, each] {
-        for (std::size_t page = pages - 1 - each; page < pages; page -= 4)
-          write(memory().at(page), 2);
-      });
-  });
+  const auto running = snapshots.begin({.delay = 20us, .reached = &reached, .release = &release});
+  ASSERT_TRUE(reached.comes());
+  for (std::size_t each = 0; each < 4; ++each)
+    writers.emplace_back([&, each] {
+      for (std::size_t page = pages - 1 - each; page < pages; page -= 4) {
+        write(memory().at(page), 2);
+        ++written;
+      }
+    });
+  // Of what the walk, which is held up, does not have yet.
+  EXPECT_TRUE(test::eventually([&] { return written != 0; }));
+  release.set();
   running->wait();
   writers.clear();
   const auto& report = running->report();
