@@ -200,7 +200,7 @@ TEST(mapping, huge_pages_have_their_size) {
 }
 
 TEST(mapping, huge_pages_need_not_be_reserved) {
-  const auto more_than_there_are = std::size_t{1} << 40;
+  const auto more_than_there_are = std::size_t{1} << 38;
   UFFDPP_REQUIRE(test::huge_pages(1));
   const auto memory = mapping::huge_unreserved(more_than_there_are, test::huge_page_size);
   EXPECT_EQ(memory.page_size(), test::huge_page_size);
