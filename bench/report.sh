@@ -12,10 +12,11 @@ pairs=9
 faults=16384
 paging=
 tracking=
+snapshots=
 while getopts qh option; do
   case $option in
     q) min_time=0.01 pairs=2 faults=1024 paging='--runs 2 --file 64M --accesses 5000' \
-      tracking='--runs 2 --size 64M' ;;
+      tracking='--runs 2 --size 64M' snapshots='--runs 2 --size 64M' ;;
     h) usage && exit 0 ;;
     *) usage >&2 && exit 2 ;;
   esac
@@ -107,6 +108,16 @@ run_tracking() {
   "$build/bench/tracked_epoch" $tracking >>"$report"
 }
 
+run_snapshots() {
+  say 'snapshot_pause: snapshotter beside fork()'
+  write '' '## How long writers stand still for a snapshot' ''
+  # shellcheck disable=SC2086
+  "$build/bench/snapshot_pause" $snapshots >>"$report"
+  write ''
+  # shellcheck disable=SC2086
+  "$build/bench/snapshot_pause" $snapshots --huge >>"$report"
+}
+
 run_latency() {
   say 'fault_latency'
   "$build/bench/fault_latency" --benchmark_min_time=$min_time \
@@ -160,7 +171,7 @@ describe_latency() {
     '[latency_distribution.csv](latency_distribution.csv).'
 }
 
-for program in fault_latency handler_overhead pager_workloads; do
+for program in fault_latency handler_overhead pager_workloads tracked_epoch snapshot_pause; do
   [ -x "$build/bench/$program" ] || {
     echo "$0: $build/bench/$program is not built" >&2
     exit 1
@@ -172,6 +183,7 @@ run_overhead
 run_instructions
 run_paging
 run_tracking
+run_snapshots
 run_latency
 describe_latency
 say "written: $report"
