@@ -80,7 +80,7 @@ class UFFDPP_EXPORT snapshot_chain {
 
  private:
   struct piece {
-    const snapshot_file* holder;
+    const snapshot_file* holder = nullptr;
     snapshot_run run;
   };
   void check_inside(std::size_t area, std::size_t offset) const;
