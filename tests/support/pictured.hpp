@@ -19,6 +19,7 @@
 
 #include "support/awaited.hpp"
 #include "support/memory.hpp"
+#include "support/sight.hpp"
 #include "tracking/page_sink.hpp"
 #include "tracking/snapshot_engine.hpp"
 #include "uffd/fault_handler.hpp"
@@ -28,6 +29,10 @@
 #include "uffd/tracking/snapshot_options.hpp"
 
 namespace uffd::test {
+
+inline void write(std::uintptr_t address, int value = 7) {
+  ASSERT_EQ(try_write(address, value), shows(value));
+}
 
 // What snapshots have of one area: the last complete one, and what was put for the one after it.
 struct picture {
