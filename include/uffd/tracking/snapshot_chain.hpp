@@ -50,13 +50,7 @@ class UFFDPP_EXPORT snapshot_chain {
   template <class Each>
   requires std::is_invocable_v<Each&, snapshot_run>
   void each_run(std::size_t area, Each&& each) const {
-    const auto size = area < areas().size() ? areas()[area].range.size() : 0;
-    std::size_t offset = 0;
-    do {
-      const auto run = run_at(area, offset);
-      offset += run.size;
-      each(run);
-    } while (offset < size);
+    detail::each_snapshot_run(*this, area, each);
   }
   /// The file that has the bytes at `offset`. Throws std::system_error (EINVAL) for what lies in no
   /// area.

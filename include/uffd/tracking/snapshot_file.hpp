@@ -123,6 +123,22 @@ struct snapshot_read {
   std::error_code error;
 };
 
+namespace detail {
+
+// Of a file or of a chain.
+template <class Snapshot, class Each>
+void each_snapshot_run(const Snapshot& of, std::size_t area, Each& each) {
+  const auto size = area < of.areas().size() ? of.areas()[area].range.size() : 0;
+  std::size_t offset = 0;
+  do {
+    const auto run = of.run_at(area, offset);
+    offset += run.size;
+    each(run);
+  } while (offset < size);
+}
+
+}  // namespace detail
+
 /// A finished snapshot's file, open. A cheap handle of shared state: copies refer to the same open
 /// file. Nothing that it gives is unchecked: pages are compared with their checksums by each read.
 /// Its index is kept in memory, 8 bytes for each page of the system's size. Members may be called
@@ -156,13 +172,7 @@ class UFFDPP_EXPORT snapshot_file {
   template <class Each>
   requires std::is_invocable_v<Each&, snapshot_run>
   void each_run(std::size_t area, Each&& each) const {
-    const auto size = area < areas().size() ? areas()[area].range.size() : 0;
-    std::size_t offset = 0;
-    do {
-      const auto run = run_at(area, offset);
-      offset += run.size;
-      each(run);
-    } while (offset < size);
+    detail::each_snapshot_run(*this, area, each);
   }
 
   /// Reads any part of an area that it has itself, without allocating. snapshot_error::damaged or
