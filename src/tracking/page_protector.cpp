@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "tracking/page_protector.hpp"
 
+#include <sys/mman.h>
+
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <system_error>
 
@@ -15,6 +18,18 @@ constexpr std::size_t chunk_bytes = std::size_t{16} << 20;
 // An ioctl for one page takes as long as protecting so many at once, where another CPU's table of
 // addresses must be flushed, too: several threads protect. Those that are protected stay so.
 constexpr std::size_t pages_worth_a_call = 64;
+constexpr auto unmapped = "write-protecting memory; was a part of it unmapped or moved?";
+
+// Protecting a range passes over what is not mapped in it.
+bool is_mapped(page_range range) noexcept {
+  std::array<unsigned char, 4096> there;
+  while (!range.empty()) {
+    const auto now = std::min(range.size(), there.size() * page_size());
+    if (::mincore(reinterpret_cast<void*>(range.begin()), now, there.data()) != 0) return false;
+    range = {range.begin() + now, range.size() - now};
+  }
+  return true;
+}
 
 }  // namespace
 
@@ -31,60 +46,83 @@ page_protector::page_protector(snapshot_memory& memory, unsigned threads)
   }
 }
 
-// What never was protected raises no fault: nobody looks at its pages' states yet.
-void page_protector::prepare(bool full) noexcept {
+void page_protector::protect_ahead(bool full) noexcept {
   full_ = full;
-  protected_bytes_ = 0;
-  next_ = 0;
-  for (auto& area : memory_.areas())
-    if (!area->was_protected)
-      area->pages.fill(0, area->pages.pages(), page_bit::pending | page_bit::owed);
-}
-
-void page_protector::protect() noexcept {
-  const auto work = [this] {
-    for (auto mine = next_++; mine < chunks_.size() && memory_.is_saving(); mine = next_++)
-      protect_chunk(chunks_[mine]);
-  };
-  if (chunks_.size() > 1)
-    crew_.run(work);
-  else
-    work();
+  is_ahead_ = true;
+  bytes_ahead_ = 0;
+  protect_all();
   for (auto& area : memory_.areas()) {
     // Of what was left out nobody knows.
-    if (!area->was_protected && !memory_.is_saving())
+    if (!area->was_protected && memory_.has_failed())
       for (std::size_t page = 0; page < area->pages.pages(); ++page)
         area->pages.set(page, page_bit::dirty);
     area->was_protected = true;
   }
 }
 
+void page_protector::protect() noexcept {
+  is_ahead_ = false;
+  bytes_at_the_moment_ = 0;
+  protect_all();
+}
+
+void page_protector::protect_all() noexcept {
+  next_ = 0;
+  const auto work = [this] {
+    for (auto mine = next_++; mine < chunks_.size() && !memory_.has_failed(); mine = next_++)
+      protect_chunk(chunks_[mine]);
+  };
+  if (chunks_.size() > 1)
+    crew_.run(work);
+  else
+    work();
+}
+
 void page_protector::protect_chunk(const chunk& part) noexcept {
   auto& area = *part.area;
+  if (!area.was_protected) return protect_first(area, part);
   pages_to_mark open;
-  int number = 0;
-  // Of other memory than anonymous, holes bear marks, too.
-  if (area.was_protected || area.kind == backing::anonymous)
-    number = memory_.map().for_each_run(part.range, [&](const mapped_run& run) {
-      if (area.was_protected)
-        look_at(area, run, open);
-      else if (!run.is_there)
-        pass_over(area, area.first_page_of(run.range), area.end_page_of(run.range));
-    });
-  if (!area.was_protected) {
-    // What appears meanwhile is dirty and marked, as if written between this snapshot and the next.
-    open = {area.first_page_of(part.range), area.end_page_of(part.range)};
-    protected_bytes_ += part.range.size();
-  }
+  bool has_holes = false;
+  const int number = memory_.map().for_each_run(part.range, [&](const mapped_run& run) {
+    has_holes = has_holes || !run.is_there;
+    look_at(area, run, open);
+  });
   mark(area, open.first, open.end);
-  if (number != 0) memory_.fail({{number, std::system_category()}, "looking up pages", part.range});
+  check(part, number, has_holes);
+}
+
+// What never was protected raises no fault: nobody looks at its pages' states yet. What is not
+// there is left out where it bears no mark, and is dirty if it appears meanwhile.
+void page_protector::protect_first(saved_area& area, const chunk& part) noexcept {
+  const auto first = area.first_page_of(part.range);
+  const auto end = area.end_page_of(part.range);
+  area.pages.fill(first, end, page_bit::pending | page_bit::owed);
+  bytes_ahead_ += part.range.size();
+  int number = 0;
+  bool has_holes = area.kind != backing::anonymous;
+  if (!has_holes)
+    number = memory_.map().for_each_run(part.range, [&](const mapped_run& run) {
+      if (run.is_there) return;
+      has_holes = true;
+      area.pages.fill(area.first_page_of(run.range), area.end_page_of(run.range), page_bit::dirty);
+      bytes_ahead_ -= run.range.size();
+    });
+  mark(area, first, end);
+  check(part, number, has_holes);
+}
+
+void page_protector::check(const chunk& part, int number, bool has_holes) noexcept {
+  if (number != 0)
+    memory_.fail({{number, std::system_category()}, "looking up pages", part.range});
+  else if (has_holes && !is_mapped(part.range))
+    memory_.fail({{ENOENT, std::system_category()}, unmapped, part.range});
 }
 
 void page_protector::look_at(saved_area& area, const mapped_run& run,
                              pages_to_mark& open) noexcept {
   const auto first = area.first_page_of(run.range);
   const auto end = area.end_page_of(run.range);
-  if (!run.is_there && area.kind == backing::anonymous) return pass_over(area, first, end);
+  if (!run.is_there && area.kind == backing::anonymous) return pass_over(area, first, end, open);
   if (run.is_marked || !memory_.map().tells_marks())
     return demand_protected(area, first, end, open);
   for (auto page = first; page < end; ++page) demand_unprotected(area, page, open);
@@ -92,50 +130,60 @@ void page_protector::look_at(saved_area& area, const mapped_run& run,
 
 // What bears a mark has not changed, but where marks aren't told, or where one was put on again
 // together with its neighbours' a moment after somebody wrote: the states tell. It may be wanted
-// all the same.
+// all the same. At the moment, what is wanted is pending but for what somebody wrote or dropped
+// meanwhile.
 void page_protector::demand_protected(saved_area& area, std::size_t first, std::size_t end,
                                       pages_to_mark& open) noexcept {
   const auto demand = [&](std::size_t page) {
-    if ((area.pages.at(page) & page_bit::dirty) != 0)
+    if ((area.pages.at(page) & (page_bit::dirty | page_bit::claimed)) != 0)
       demand_unprotected(area, page, open);
     else
       area.pages.demand(page);
   };
-  if (!full_)
-    return area.pages.for_each_with(page_bit::owed | page_bit::removed | page_bit::dirty, first,
-                                    end, demand);
-  for (auto page = first; page < end; ++page) demand(page);
+  if (is_ahead_ && full_) {
+    for (auto page = first; page < end; ++page) demand(page);
+  } else {
+    const auto wanted = is_ahead_ ? page_bit::owed : page_bit::claimed;
+    area.pages.for_each_with(
+        static_cast<std::uint8_t>(wanted | page_bit::removed | page_bit::dirty), first, end,
+        demand);
+  }
 }
 
 void page_protector::demand_unprotected(saved_area& area, std::size_t page,
                                         pages_to_mark& open) noexcept {
   // A part of a huge page may come alone.
   if (!area.pages.demand_unprotected(page)) return;
-  protected_bytes_ += area.page_size;
-  if (page > open.end + pages_worth_a_call || open.first == open.end) {
-    mark(area, open.first, open.end);
-    open.first = page;
-  }
-  open.end = page + 1;
+  (is_ahead_ ? bytes_ahead_ : bytes_at_the_moment_) += area.page_size;
+  extend(area, page, page + 1, open);
 }
 
 // What isn't there reads as zeroes, now and until it is written, which nobody will hear of.
 // Protecting it costs nothing, and finds out whether it is still the memory that was served.
-void page_protector::pass_over(saved_area& area, std::size_t first, std::size_t end) noexcept {
+void page_protector::pass_over(saved_area& area, std::size_t first, std::size_t end,
+                               pages_to_mark& open) noexcept {
   auto& pages = area.pages;
-  if (area.was_protected) {
-    for (auto page = pages.next_without(page_bit::dirty, first, end); page < end;
-         page = pages.next_without(page_bit::dirty, page + 1, end))
-      pages.set(page, page_bit::dirty);
-    mark(area, first, end);
-  } else {
-    protected_bytes_ -= (end - first) * area.page_size;
-    pages.fill(first, end, page_bit::dirty);
-  }
+  extend(area, first, end, open);
+  const auto pass = [&](std::size_t page) { pages.pass_over(page); };
+  pages.for_each_with(page_bit::pending | page_bit::claimed, first, end, pass);
+  for (auto page = pages.next_without(page_bit::dirty, first, end); page < end;
+       page = pages.next_without(page_bit::dirty, page + 1, end))
+    pass(page);
+  if (is_ahead_) return;
   pages.for_each_with(page_bit::stored, first, end, [&](std::size_t page) {
     pages.set(page,
               page_bit::owed | page_bit::dirty | (full_ ? page_bit::zeroed : page_bit::absent));
   });
+}
+
+// Together with what is near, which comes in ascending order.
+void page_protector::extend(saved_area& area, std::size_t first, std::size_t end,
+                            pages_to_mark& open) noexcept {
+  if (first > open.end + pages_worth_a_call || open.first == open.end) {
+    mark(area, open.first, open.end);
+    open.first = first;
+  }
+  open.end = end;
 }
 
 void page_protector::mark(saved_area& area, std::size_t first, std::size_t end) noexcept {
@@ -144,10 +192,7 @@ void page_protector::mark(saved_area& area, std::size_t first, std::size_t end) 
   patience left;
   const int number = write_protect(range, area.page_size, left);
   area.pages.has_protected(first, end);
-  if (number != 0)
-    memory_.fail({{number, std::system_category()},
-                  "write-protecting memory; was a part of it unmapped or moved?",
-                  range});
+  if (number != 0) memory_.fail({{number, std::system_category()}, unmapped, range});
 }
 
 // By halves where a range lies in several mappings, which Linux before 6.3 refuses.

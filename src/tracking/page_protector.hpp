@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What happens while writers stand still: finds what the snapshot needs, and protects it.
+// Finds what a snapshot needs, and protects it: all of it before the moment, while writers go on,
+// and at the moment what they wrote since.
 #pragma once
 
 #include <atomic>
@@ -20,15 +21,15 @@ class page_protector {
   // `threads`, the caller's own included, share the work. Throws std::system_error.
   page_protector(snapshot_memory& memory, unsigned threads);
 
-  // Before the moment, while nobody waits: what can be done then. `full`: every page is to be
-  // saved, not only what changed.
-  void prepare(bool full) noexcept;
+  // Before the moment. `full`: every page is to be saved, not only what changed.
+  void protect_ahead(bool full) noexcept;
   // At the moment. Afterwards, what is to be saved is pending and protected, or absent. If that
-  // can't be done, the snapshot has failed.
+  // can't be done, the snapshot has failed; so it is with the above.
   void protect() noexcept;
 
-  // In the last protect().
-  std::size_t protected_bytes() const noexcept { return protected_bytes_.load(); }
+  // By the last of each.
+  std::size_t bytes_ahead() const noexcept { return bytes_ahead_.load(); }
+  std::size_t bytes_at_the_moment() const noexcept { return bytes_at_the_moment_.load(); }
 
  private:
   struct chunk {
@@ -42,12 +43,17 @@ class page_protector {
     std::size_t end = 0;
   };
 
+  void protect_all() noexcept;
   void protect_chunk(const chunk& part) noexcept;
+  void protect_first(saved_area& area, const chunk& part) noexcept;
+  void check(const chunk& part, int number, bool has_holes) noexcept;
   void look_at(saved_area& area, const mapped_run& run, pages_to_mark& open) noexcept;
   void demand_protected(saved_area& area, std::size_t first, std::size_t end,
                         pages_to_mark& open) noexcept;
   void demand_unprotected(saved_area& area, std::size_t page, pages_to_mark& open) noexcept;
-  void pass_over(saved_area& area, std::size_t first, std::size_t end) noexcept;
+  void pass_over(saved_area& area, std::size_t first, std::size_t end,
+                 pages_to_mark& open) noexcept;
+  void extend(saved_area& area, std::size_t first, std::size_t end, pages_to_mark& open) noexcept;
   void mark(saved_area& area, std::size_t first, std::size_t end) noexcept;
   int write_protect(page_range range, std::size_t page, patience& left) const noexcept;
 
@@ -55,8 +61,10 @@ class page_protector {
   work_crew crew_;
   std::vector<chunk> chunks_;
   bool full_ = false;
+  bool is_ahead_ = false;
   std::atomic<std::size_t> next_{0};
-  std::atomic<std::size_t> protected_bytes_{0};
+  std::atomic<std::size_t> bytes_ahead_{0};
+  std::atomic<std::size_t> bytes_at_the_moment_{0};
 };
 
 }  // namespace uffd::detail

@@ -14,7 +14,7 @@ namespace uffd::detail {
 // Bits of a page's byte. Pending and claimed are stages, of which a page has one or none, or both
 // for the moment until it is protected.
 namespace page_bit {
-inline constexpr std::uint8_t pending = 1;   // to be saved, and nobody is at it
+inline constexpr std::uint8_t pending = 1;   // to be saved as of the moment, and nobody is at it
 inline constexpr std::uint8_t claimed = 2;   // one thread is at it, for a moment
 inline constexpr std::uint8_t dirty = 4;     // not protected: no write to it is heard of
 inline constexpr std::uint8_t owed = 8;      // part of a snapshot that is not complete
@@ -54,15 +54,23 @@ class page_states {
       return true;
     });
   }
-  // To unprotect what is neither pending nor claimed.
-  bool claim_to_write(std::size_t page) noexcept {
-    return change(page, [](std::uint8_t& bits) {
-      if ((bits & (page_bit::pending | page_bit::claimed)) != 0) return false;
-      bits |= page_bit::claimed | page_bit::dirty;
+  // To unprotect it: `before`, if its stage still is that and nobody is at it.
+  bool claim_as(std::size_t page, std::uint8_t before) noexcept {
+    return change(page, [before](std::uint8_t& bits) {
+      constexpr std::uint8_t stages = page_bit::pending | page_bit::claimed;
+      if ((bits & page_bit::claimed) != 0 || ((bits ^ before) & stages) != 0) return false;
+      bits = static_cast<std::uint8_t>((bits & ~page_bit::pending) | page_bit::claimed);
       return true;
     });
   }
-  // The same also for what is pending and will not be saved any more.
+  // Takes back a claim on what was that before it.
+  void unclaim(std::size_t page, std::uint8_t before) noexcept {
+    change(page, [before](std::uint8_t& bits) {
+      bits = static_cast<std::uint8_t>((bits & ~page_bit::claimed) | (before & page_bit::pending));
+      return true;
+    });
+  }
+  // To unprotect also what is pending and will not be saved any more.
   bool claim_to_write_unsaved(std::size_t page) noexcept {
     return change(page, [](std::uint8_t& bits) {
       if ((bits & page_bit::claimed) != 0) return false;
@@ -92,6 +100,15 @@ class page_states {
         return true;
       });
     });
+  }
+  // Nothing is there: it is not pending, and protected by nothing.
+  void pass_over(std::size_t page) noexcept {
+    while (!change(page, [](std::uint8_t& bits) {
+      if ((bits & page_bit::claimed) != 0) return false;
+      bits = static_cast<std::uint8_t>((bits & ~page_bit::pending) | page_bit::dirty);
+      return true;
+    }))
+      std::this_thread::yield();
   }
   // It will not be saved any more. What was to be protected is not.
   void forget(std::size_t page) noexcept {

@@ -170,10 +170,11 @@ std::shared_ptr<snapshot_under_way> snapshot_engine::take(const sink_maker& make
   if (barrier_ && !barrier_->pass())
     throw_errno(ETIMEDOUT, "snapshotter::take: the fault handler tells of no events");
   memory_->begin();
-  protector_->prepare(!is_delta);
   try {
+    protector_->protect_ahead(!is_delta);
+    throw_failure();
     const auto pause = stand_still(stop, go);
-    next->start(pause, protector_->protected_bytes());
+    next->start(pause, protector_->bytes_ahead(), protector_->bytes_at_the_moment());
   } catch (...) {
     memory_->end(false);
     throw;
@@ -188,18 +189,26 @@ std::chrono::nanoseconds snapshot_engine::stand_still(const std::function<void()
   stop();
   const auto begin = std::chrono::steady_clock::now();
   // What was dropped before the moment must be known at it.
-  if (barrier_ && !barrier_->pass())
+  if (barrier_ && !barrier_->pass()) {
     memory_->fail(
         {{ETIMEDOUT, std::system_category()}, "the fault handler tells of no events", {}});
-  else
+  } else {
+    memory_->pause();
     protector_->protect();
+    memory_->save();
+  }
   const auto pause = std::chrono::steady_clock::now() - begin;
-  const auto failure = memory_->failure();
+  const bool has_failed = memory_->has_failed();
   go();
+  if (has_failed) throw_failure();
+  return pause;
+}
+
+void snapshot_engine::throw_failure() const {
+  const auto failure = memory_->failure();
   if (failure.error)
     throw std::system_error(failure.error, std::string("snapshotter::take: ") + failure.what + " " +
                                                to_string(failure.where));
-  return pause;
 }
 
 }  // namespace uffd::detail

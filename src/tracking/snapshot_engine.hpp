@@ -42,8 +42,8 @@ class snapshot_engine {
 
   // Whether a snapshot is complete that the next one can be a delta to.
   bool has_base() const noexcept { return has_base_ || (last_ && last_->is_complete()); }
-  // Between stop() and go() memory is protected. Throws std::system_error: EBUSY while another one
-  // is under way.
+  // Protects memory, and between stop() and go() what was written meanwhile. Throws
+  // std::system_error: EBUSY while another one is under way.
   std::shared_ptr<snapshot_under_way> take(const sink_maker& make_sink,
                                            const std::function<void()>& stop,
                                            const std::function<void()>& go);
@@ -53,6 +53,7 @@ class snapshot_engine {
   void use_given(std::span<const region_info> areas, const snapshot_options& options);
   void serve(std::span<const region_info> areas);
   bool must_hear_removals() const noexcept;
+  void throw_failure() const;
   std::chrono::nanoseconds stand_still(const std::function<void()>& stop,
                                        const std::function<void()>& go);
 

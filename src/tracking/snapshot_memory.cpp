@@ -58,27 +58,19 @@ resolution snapshot_memory::on_write(saved_area& area, fault& raised) noexcept {
   const auto since = monotonic_nanoseconds();
   const auto page = raised.offset() / area.page_size;
   for (int looks = 0;;) {
-    const auto bits = area.pages.at(page);
-    if ((bits & page_bit::claimed) != 0) {
+    const auto now = stage_.load(std::memory_order_acquire);
+    const auto seen = area.pages.at(page);
+    if (now == stage::pausing || (seen & page_bit::claimed) != 0) {
       // Mostly a copy is under way, which takes less time than coming again.
       if (++looks > most_looks) return resolution::retry();
       std::this_thread::yield();
-      continue;
-    }
-    if ((bits & page_bit::pending) != 0) {
-      const auto image = area.buffers->take();
-      if (!image) {
-        if (!waiting_.add(raised, area.index, page, since)) return resolution::retry();
-        tell_news();
-        return resolution::deferred();
-      }
-      const bool is_mine = area.pages.claim(page);
-      if (!is_mine || !is_saving() || !save_first(area, page, *image)) {
-        area.buffers->give_back(*image);
-        tell_news();  // whoever saves may wait for the last buffer
-      }
-      if (is_mine) area.pages.release(page);
-    } else if (area.pages.claim_to_write(page)) {
+    } else if (now == stage::saving && (seen & page_bit::pending) != 0) {
+      if (save_first(area, page, seen)) continue;
+      if (!waiting_.add(raised, area.index, page, since)) return resolution::retry();
+      tell_news();
+      return resolution::deferred();
+    } else if (claim_in(now, area, page, seen)) {
+      area.pages.set(page, page_bit::dirty);
       const auto answer = raised.unprotect();
       area.pages.release(page);
       note_wait(since);
@@ -87,11 +79,31 @@ resolution snapshot_memory::on_write(saved_area& area, fault& raised) noexcept {
   }
 }
 
-// Of a page that was claimed.
-bool snapshot_memory::save_first(saved_area& area, std::size_t page, std::uint32_t image) noexcept {
-  if (!copy(area, page, 1, area.buffers->bytes(image))) return false;
-  area.buffers->publish(image, area.index, page);
-  pre_images_.fetch_add(1, std::memory_order_relaxed);
+// Whoever starts the next stage looks for claims after that, and waits for them: either it finds
+// this one, or this finds that stage. Both change `stage_`, for a mere look might come too early.
+bool snapshot_memory::claim_in(stage now, saved_area& area, std::size_t page,
+                               std::uint8_t seen) noexcept {
+  if (!area.pages.claim_as(page, seen)) return false;
+  auto still = now;
+  if (stage_.compare_exchange_strong(still, now, std::memory_order_acq_rel)) return true;
+  area.pages.unclaim(page, seen);
+  return false;
+}
+
+// False if no buffer is left. Whoever saves may wait for the last one.
+bool snapshot_memory::save_first(saved_area& area, std::size_t page, std::uint8_t seen) noexcept {
+  const auto image = area.buffers->take();
+  if (!image) return false;
+  if (!claim_in(stage::saving, area, page, seen)) {
+    area.buffers->give_back(*image);
+  } else if (!copy(area, page, 1, area.buffers->bytes(*image))) {
+    area.buffers->give_back(*image);
+    area.pages.release(page);
+  } else {
+    area.buffers->publish(*image, area.index, page);
+    pre_images_.fetch_add(1, std::memory_order_relaxed);
+    area.pages.release(page);
+  }
   tell_news();
   return true;
 }
@@ -107,7 +119,7 @@ void snapshot_memory::on_remove(saved_area& area, page_range dropped) noexcept {
   std::uint8_t before = 0;
   for (auto page = area.first_page_of(part); page < area.end_page_of(part); ++page)
     before |= area.pages.set(page, lost);
-  if ((before & page_bit::owed) != 0 && is_saving())
+  if ((before & page_bit::owed) != 0 && stage_.load(std::memory_order_acquire) != stage::resting)
     fail({system_error_of(ENODATA), "memory was dropped while it was being saved", part});
 }
 
@@ -119,8 +131,13 @@ void snapshot_memory::begin() noexcept {
     const std::lock_guard lock(failure_lock_);
     failure_ = {};
   }
+  has_failed_.store(false, std::memory_order_release);
+}
+
+void snapshot_memory::save() noexcept {
   waiting_.open(true);
-  saving_.store(true, std::memory_order_release);
+  auto now = stage::pausing;
+  stage_.compare_exchange_strong(now, stage::saving, std::memory_order_acq_rel);
 }
 
 void snapshot_memory::forget_pending() noexcept {
@@ -130,7 +147,7 @@ void snapshot_memory::forget_pending() noexcept {
 }
 
 void snapshot_memory::end(bool is_complete) noexcept {
-  saving_.store(false, std::memory_order_release);
+  stage_.exchange(stage::resting, std::memory_order_acq_rel);
   waiting_.open(false);
   forget_pending();
   let_all_through();
@@ -162,7 +179,8 @@ void snapshot_memory::fail(const snapshot_failure& why) noexcept {
     if (failure_.error) return;
     failure_ = why;
   }
-  saving_.store(false, std::memory_order_release);
+  has_failed_.store(true, std::memory_order_release);
+  stage_.exchange(stage::resting, std::memory_order_acq_rel);
   forget_pending();
   tell_news();
 }

@@ -80,13 +80,21 @@ class snapshot_memory {
   resolution on_write(saved_area& area, fault& raised) noexcept;
   void on_remove(saved_area& area, page_range dropped) noexcept;
 
-  // From before the moment: what is pending is saved before it is written.
+  // The stages of a snapshot, one after the other. First, what is pending may be written all the
+  // same, and is dirty then.
   void begin() noexcept;
+  // At the moment: from here on no write to a protected page goes on,
+  void pause() noexcept { stage_.exchange(stage::pausing, std::memory_order_acq_rel); }
+  // and from here on what is pending is saved before it is written, unless it has failed.
+  void save() noexcept;
   // After this nothing is pending, nobody waits, and `owed` says what the next one needs.
   void end(bool is_complete) noexcept;
-  bool is_saving() const noexcept { return saving_.load(std::memory_order_acquire); }
+  bool is_saving() const noexcept {
+    return stage_.load(std::memory_order_acquire) == stage::saving;
+  }
   // The first failure counts; from then on nothing is pending. Who waits does so until end().
   void fail(const snapshot_failure& why) noexcept;
+  bool has_failed() const noexcept { return has_failed_.load(std::memory_order_acquire); }
   snapshot_failure failure() const noexcept;
 
   // Copies pages that somebody has claimed. False if they could not be saved as they were at the
@@ -114,7 +122,10 @@ class snapshot_memory {
   }
 
  private:
-  bool save_first(saved_area& area, std::size_t page, std::uint32_t image) noexcept;
+  enum class stage : std::uint8_t { resting, pausing, saving };
+
+  bool claim_in(stage now, saved_area& area, std::size_t page, std::uint8_t seen) noexcept;
+  bool save_first(saved_area& area, std::size_t page, std::uint8_t seen) noexcept;
   void forget_pending() noexcept;
   void let_all_through() noexcept;
 
@@ -124,7 +135,8 @@ class snapshot_memory {
   std::vector<std::unique_ptr<saved_area>> areas_;
   std::vector<std::unique_ptr<pre_image_buffers>> buffers_;
   waiting_writers waiting_;
-  std::atomic<bool> saving_{false};
+  std::atomic<stage> stage_{stage::resting};
+  std::atomic<bool> has_failed_{false};
   std::atomic<std::uint32_t> news_{0};
   std::atomic<std::size_t> pre_images_{0};
   std::atomic<std::int64_t> longest_wait_{0};

@@ -35,10 +35,11 @@ snapshot_under_way::~snapshot_under_way() {
   thread_->join();
 }
 
-void snapshot_under_way::start(std::chrono::nanoseconds pause,
-                               std::size_t protected_bytes) noexcept {
+void snapshot_under_way::start(std::chrono::nanoseconds pause, std::size_t bytes_ahead,
+                               std::size_t bytes_at_the_moment) noexcept {
   report_.pause = pause;
-  report_.protected_bytes = protected_bytes;
+  report_.protected_ahead = bytes_ahead;
+  report_.protected_in_pause = bytes_at_the_moment;
   began_ = monotonic_nanoseconds();
   stage_.store(stage::started, std::memory_order_release);
   stage_.notify_all();

@@ -32,7 +32,8 @@ class snapshot_under_way {
   ~snapshot_under_way();
 
   // After the moment. One that never starts leaves everything alone.
-  void start(std::chrono::nanoseconds pause, std::size_t protected_bytes) noexcept;
+  void start(std::chrono::nanoseconds pause, std::size_t bytes_ahead,
+             std::size_t bytes_at_the_moment) noexcept;
   // Any thread, at any time.
   void cancel() noexcept;
   // Until the end, which a forked child does not wait for.

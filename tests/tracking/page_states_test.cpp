@@ -35,30 +35,63 @@ TEST(page_states, are_claimed_once_when_pending) {
   EXPECT_EQ(pages.at(1), pending | owed);
   EXPECT_TRUE(pages.claim(1));
   EXPECT_FALSE(pages.claim(1));
-  EXPECT_FALSE(pages.claim_to_write(1));
+  EXPECT_FALSE(pages.claim_as(1, pages.at(1)));
   EXPECT_FALSE(pages.claim_to_write_unsaved(1));
   pages.release(1);
   EXPECT_EQ(pages.at(1), owed);
 }
 
-TEST(page_states, are_claimed_to_write_when_not_pending) {
+TEST(page_states, are_claimed_as_what_they_were_seen_to_be) {
   page_states pages(3);
+  const auto before = pages.at(2);
   pages.demand(2);
-  EXPECT_FALSE(pages.claim_to_write(2));
-  EXPECT_TRUE(pages.claim(2));
-  pages.release(2);
-  EXPECT_TRUE(pages.claim_to_write(2));
-  EXPECT_EQ(pages.at(2), owed | claimed | dirty);
-  pages.release(2);
+  EXPECT_FALSE(pages.claim_as(2, before)) << "it is pending by now";
+  const auto seen = pages.at(2);
+  pages.set(2, stored);
+  EXPECT_TRUE(pages.claim_as(2, seen)) << "other bits don't matter";
+  EXPECT_EQ(pages.at(2), owed | claimed | stored);
+  pages.set(2, dirty);
+  pages.unclaim(2, seen);
+  EXPECT_EQ(pages.at(2), pending | owed | stored | dirty);
+}
+
+TEST(page_states, that_were_not_pending_are_not_so_when_a_claim_is_taken_back) {
+  page_states pages(3);
+  const auto seen = pages.at(2);
+  EXPECT_TRUE(pages.claim_as(2, seen));
+  EXPECT_FALSE(pages.claim_as(2, seen));
+  pages.unclaim(2, seen);
+  EXPECT_EQ(pages.at(2), dirty);
+}
+
+TEST(page_states, are_claimed_to_write_unsaved_even_when_pending) {
+  page_states pages(3);
   pages.demand(2);
   EXPECT_TRUE(pages.claim_to_write_unsaved(2));
   pages.release(2);
   EXPECT_EQ(pages.at(2), owed | dirty);
 }
 
+TEST(page_states, are_not_pending_where_nothing_is) {
+  page_states pages(2);
+  pages.demand(0);
+  pages.set(0, stored);
+  pages.pass_over(0);
+  EXPECT_EQ(pages.at(0), owed | stored | dirty);
+  ASSERT_TRUE(pages.claim_as(1, pages.at(1)));
+  std::atomic<bool> is_passed{false};
+  std::jthread passing([&] {
+    pages.pass_over(1);
+    is_passed = true;
+  });
+  std::this_thread::yield();
+  EXPECT_FALSE(is_passed);
+  pages.release(1);
+}
+
 TEST(page_states, are_demanded_once_nobody_is_at_them) {
   page_states pages(3);
-  ASSERT_TRUE(pages.claim_to_write(0));
+  ASSERT_TRUE(pages.claim_as(0, pages.at(0)));
   std::atomic<bool> is_demanded{false};
   std::jthread demanding([&] {
     pages.demand(0);
@@ -77,12 +110,12 @@ TEST(page_states, are_nobodys_until_they_are_protected) {
   EXPECT_FALSE(states.demand_unprotected(1));
   states.demand(1);
   EXPECT_FALSE(states.claim(1)) << "a write from before the moment may be served late";
-  EXPECT_FALSE(states.claim_to_write(1));
+  EXPECT_FALSE(states.claim_as(1, states.at(1)));
   EXPECT_FALSE(states.claim_to_write_unsaved(1));
   states.has_protected(0, 3);
   EXPECT_TRUE(states.claim(1));
   states.has_protected(0, 3);
-  EXPECT_FALSE(states.claim_to_write(1)) << "that claim is another one";
+  EXPECT_FALSE(states.claim_as(1, states.at(1))) << "that claim is another one";
 }
 
 TEST(page_states, are_dirty_when_they_are_forgotten_unprotected) {

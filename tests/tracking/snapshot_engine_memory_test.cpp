@@ -1,25 +1,12 @@
 // SPDX-License-Identifier: MIT
 // Snapshots of every kind of memory, and as older kernels tell of it.
-#include "tracking/snapshot_engine.hpp"
-
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
-#include <atomic>
 #include <cerrno>
-#include <chrono>
 #include <cstddef>
-#include <cstdint>
-#include <cstring>
-#include <mutex>
-#include <optional>
-#include <ostream>
-#include <random>
-#include <span>
-#include <thread>
 #include <vector>
 
 #include "support/continue_protects.hpp"
@@ -28,71 +15,18 @@
 #include "support/pictured.hpp"
 #include "support/refusal.hpp"
 #include "support/requires.hpp"
+#include "support/saved_memory.hpp"
 #include "support/sight.hpp"
-#include "uffd/mapping.hpp"
 #include "uffd/unique_fd.hpp"
 
 namespace uffd {
 namespace {
 
 using numbers = std::vector<std::size_t>;
-using namespace std::chrono_literals;
 using test::write;
 
-using detail::page_lookup;
-
-// Memory, and as what kernel this one counts.
-struct situation {
-  test::memory_kind kind;
-  page_lookup lookup = page_lookup::scan;
-};
-
-std::ostream& operator<<(std::ostream& out, const situation& of) {
-  out << of.kind;
-  if (of.lookup == page_lookup::entries) out << "_by_entries";
-  if (of.lookup == page_lookup::entries_without_marks) out << "_without_marks";
-  return out;
-}
-
-class snapshot_of : public testing::TestWithParam<situation> {
- protected:
-  static constexpr std::size_t pages = 8;
-
-  void SetUp() override {
-    UFFDPP_REQUIRE(test::snapshots_of(kind(), pages));
-    if (lookup() == page_lookup::entries_without_marks)
-      UFFDPP_REQUIRE(test::kernel_has(feature::event_remove));
-    memory_.emplace(kind(), pages);
-  }
-  static test::memory_kind kind() { return GetParam().kind; }
-  static page_lookup lookup() { return GetParam().lookup; }
-  const test::memory& memory() const { return *memory_; }
-  static test::pictured pictures_of(const test::memory& of, const snapshot_options& options = {}) {
-    return test::pictured(of, options, nullptr, lookup());
-  }
-  test::pictured pictures() const { return pictures_of(memory()); }
-  off_t as_offset(std::size_t page) const {
-    return static_cast<off_t>(page * memory().page_size());
-  }
-  void fill() const {
-    for (std::size_t page = 0; page < pages; ++page)
-      write(memory().at(page), static_cast<int>(page + 1));
-  }
-
- private:
-  std::optional<test::memory> memory_;
-};
-INSTANTIATE_TEST_SUITE_P(
-    memory, snapshot_of,
-    testing::Values(situation{test::memory_kind::anonymous}, situation{test::memory_kind::shared},
-                    situation{test::memory_kind::private_file}, situation{test::memory_kind::huge},
-                    situation{test::memory_kind::shared_huge},
-                    situation{test::memory_kind::anonymous, page_lookup::entries},
-                    situation{test::memory_kind::shared, page_lookup::entries},
-                    situation{test::memory_kind::huge, page_lookup::entries},
-                    situation{test::memory_kind::shared_huge, page_lookup::entries},
-                    situation{test::memory_kind::anonymous, page_lookup::entries_without_marks}),
-    [](const auto& of) { return testing::PrintToString(of.param); });
+class snapshot_of : public test::saved_memory {};
+UFFDPP_FOR_EVERY_SAVED_MEMORY(snapshot_of);
 
 TEST_P(snapshot_of, memory_has_each_page_once_and_nothing_of_what_was_never_touched) {
   write(memory().at(1), 1);
@@ -137,7 +71,7 @@ TEST_P(snapshot_of, memory_after_another_has_what_changed) {
   const auto report = snapshots.take();
   EXPECT_TRUE(report.is_delta);
   EXPECT_EQ(report.saved_bytes, 2 * memory().page_size());
-  EXPECT_EQ(report.protected_bytes, 2 * memory().page_size());
+  EXPECT_EQ(report.protected_ahead, 2 * memory().page_size());
   EXPECT_EQ(snapshots.of().numbers_put(), (numbers{2, 5}));
   EXPECT_EQ(snapshots.of().at(2), 20);
   EXPECT_EQ(snapshots.of().at(3), 4);
@@ -298,90 +232,6 @@ TEST_P(snapshot_of, memory_leaves_nobody_waiting_when_it_ends) {
     snapshots.end();
     for (std::size_t page = 0; page < pages; ++page) write(memory().at(page), 9);
   }
-}
-
-// Two counters of each writer are equal whenever it does not hold its lock.
-TEST_P(snapshot_of, memory_is_of_one_moment_while_it_is_written) {
-  constexpr std::size_t writers = 2;
-  const std::size_t count = test::is_huge(kind()) ? 4 : 256;
-  const int rounds = test::is_huge(kind()) ? 25 : 200;
-  const test::memory memory(kind(), count);
-  const auto per_page = memory.page_size() / sizeof(std::uint64_t);
-  const auto words =
-      std::span(reinterpret_cast<std::atomic<std::uint64_t>*>(memory.begin()), count * per_page);
-  auto snapshots = pictures_of(memory, {.extra_memory = 16 * memory.page_size()});
-  std::array<std::mutex, writers> locks;
-  std::atomic<bool> are_over{false};
-  std::vector<std::jthread> threads;
-  for (std::size_t each = 0; each < writers; ++each)
-    threads.emplace_back([&, each] {
-      std::mt19937 random(static_cast<unsigned>(each));
-      while (!are_over) {
-        const auto page = random() % (count / 2);
-        {
-          const std::lock_guard lock(locks[each]);
-          words[page * per_page + each].fetch_add(1, std::memory_order_relaxed);
-          words[(page + count / 2) * per_page + each].fetch_add(1, std::memory_order_relaxed);
-        }
-        std::this_thread::yield();
-      }
-    });
-  std::vector<std::uint64_t> expected(count * writers);
-  const auto value_of = [&](std::size_t page, std::size_t each) {
-    std::uint64_t value = 0;
-    std::memcpy(&value,
-                snapshots.of().complete.data() + page * memory.page_size() + each * sizeof value,
-                sizeof value);
-    return value;
-  };
-  for (int round = 0; round < rounds; ++round) {
-    snapshots.take(
-        {},
-        [&] {
-          for (auto& lock : locks) lock.lock();
-          for (std::size_t page = 0; page < count; ++page)
-            for (std::size_t each = 0; each < writers; ++each)
-              expected[page * writers + each] = words[page * per_page + each].load();
-        },
-        [&] {
-          for (auto& lock : locks) lock.unlock();
-        },
-        round % 50 == 49);
-    std::size_t wrong = 0;
-    for (std::size_t page = 0; page < count; ++page)
-      for (std::size_t each = 0; each < writers; ++each)
-        wrong += value_of(page, each) != expected[page * writers + each] ? 1U : 0U;
-    ASSERT_EQ(wrong, 0U) << "round " << round;
-    const auto& puts = snapshots.of().puts;
-    ASSERT_EQ(std::count_if(puts.begin(), puts.end(), [](int put) { return put > 1; }), 0);
-  }
-  are_over = true;
-}
-
-TEST_P(snapshot_of, memory_loses_no_write_of_who_does_not_stand_still) {
-  const std::size_t count = test::is_huge(kind()) ? 4 : 64;
-  const int rounds = test::is_huge(kind()) ? 10 : 100;
-  const test::memory memory(kind(), count);
-  const auto per_page = memory.page_size() / sizeof(std::uint64_t);
-  const auto words =
-      std::span(reinterpret_cast<std::atomic<std::uint64_t>*>(memory.begin()), count * per_page);
-  auto snapshots = pictures_of(memory, {.extra_memory = 4 * memory.page_size()});
-  std::atomic<bool> are_over{false};
-  std::vector<std::jthread> writers;
-  for (std::size_t each = 0; each < 2; ++each)
-    writers.emplace_back([&, each] {
-      std::mt19937 random(static_cast<unsigned>(each));
-      while (!are_over) {
-        words[random() % count * per_page + each].fetch_add(1, std::memory_order_relaxed);
-        std::this_thread::yield();
-      }
-    });
-  for (int round = 0; round < rounds; ++round) snapshots.take();
-  are_over = true;
-  writers.clear();
-  snapshots.take();
-  const auto bytes = memory.bytes();
-  EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), snapshots.of().complete.begin()));
 }
 
 }  // namespace

@@ -62,9 +62,10 @@ class [[nodiscard]] UFFDPP_EXPORT running_snapshot {
 };
 
 /// Saves memory of this process as it was at one moment while any number of threads go on writing
-/// to it. Writers stand still only while pages are being write-protected; whoever writes to a page
-/// that is not saved yet goes on once it is copied aside. Later snapshots protect and save what was
-/// written since.
+/// to it. Pages are write-protected first, while writers go on, which costs each page that they
+/// write to then a fault; they stand still only while those pages are being found and protected
+/// once more. Whoever then writes to a page that is not saved yet goes on once it is copied aside.
+/// Later snapshots protect and save what was written since.
 ///
 ///     uffd::snapshotter snapshots(areas);
 ///     auto running = snapshots.take("table.1", writers_lock);
@@ -115,11 +116,11 @@ class UFFDPP_EXPORT snapshotter {
   snapshotter& operator=(snapshotter&& other) noexcept;
   ~snapshotter();
 
-  /// Takes a snapshot of the moment at which `writers` is locked: it is locked while pages are
-  /// being protected, and the file written after that, in the background. Throws std::system_error:
-  /// EBUSY while another one is under way; what making the file throws; EEXIST if the file would
-  /// take the place of its own base; ENOENT where memory was unmapped or moved. Nothing is under
-  /// way then.
+  /// Takes a snapshot of the moment at which `writers` is locked: it is locked while pages that
+  /// were written to just before are being protected, and the file written after that, in the
+  /// background. Throws std::system_error: EBUSY while another one is under way; what making the
+  /// file throws; EEXIST if the file would take the place of its own base; ENOENT where memory was
+  /// unmapped or moved. Nothing is under way then.
   template <class Lockable>
   requires requires(Lockable& lock) {
     lock.lock();

@@ -16,7 +16,7 @@ struct snapshot_options {
   /// waits until its page is saved. Where pages have several sizes each gets its part, and at least
   /// a page must fit. Memory is taken only for what is used, and given back after each snapshot.
   std::size_t extra_memory = std::size_t{64} << 20;
-  /// Threads that protect memory while writers stand still, the one that asks for it included.
+  /// Threads that protect memory, the one that asks for it included.
   unsigned protect_threads = 2;
   /// Threads that serve write faults, as fault_handler_options::threads. Unused where a handler is
   /// given.
@@ -37,7 +37,8 @@ struct snapshot_report {
   bool is_delta = false;                    ///< it has a base
   std::chrono::nanoseconds pause{};         ///< writers stood still
   std::chrono::nanoseconds duration{};      ///< from then on until it was complete
-  std::size_t protected_bytes = 0;          ///< in the pause
+  std::size_t protected_ahead = 0;          ///< bytes: before the pause, while writers went on
+  std::size_t protected_in_pause = 0;       ///< bytes: what they wrote meanwhile
   std::size_t saved_bytes = 0;              ///< that are not zero
   std::size_t zero_bytes = 0;               ///< of pages that were there, or are in the base
   std::size_t pre_images = 0;               ///< pages kept aside, for they were written before
