@@ -20,6 +20,7 @@
 #include <filesystem>
 #include <numeric>
 #include <random>
+#include <span>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -40,7 +41,8 @@ using clock_type = std::chrono::steady_clock;
 struct settings {
   unsigned runs = 5;
   std::size_t size = std::size_t{4} << 30;
-  double share = 5;  // percent
+  double share = 5;           // percent
+  std::size_t meanwhile = 0;  // pages that are written between protecting ahead and the moment
   unsigned threads = 2;
   bool huge = false;
   std::filesystem::path folder = std::filesystem::temp_directory_path();
@@ -78,7 +80,7 @@ mapping filled(const settings& set) {
 }
 
 // Microseconds for each.
-double write_all(const mapping& memory, const std::vector<std::size_t>& pages) {
+double write_all(const mapping& memory, std::span<const std::size_t> pages) {
   auto* const bytes = reinterpret_cast<volatile unsigned char*>(memory.bytes().data());
   const auto begin = clock_type::now();
   for (const auto each : pages) bytes[each * page_size()] = 1;
@@ -96,7 +98,12 @@ pauses by_library(const settings& set, const std::vector<std::size_t>& pages) {
     clock_type::time_point stopped;
     clock_type::duration pause{};
     auto running = snapshots.take(
-        path, [&] { stopped = clock_type::now(); }, [&] { pause = clock_type::now() - stopped; });
+        path,
+        [&] {
+          write_all(memory, std::span(pages).first(std::min(pages.size(), set.meanwhile)));
+          stopped = clock_type::now();
+        },
+        [&] { pause = clock_type::now() - stopped; });
     running.wait();
     return std::pair(milliseconds(stopped - begun), milliseconds(pause));
   };
@@ -200,6 +207,8 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(std::size_t{1} << 20, std::size_t{1} << 40));
   arguments.add_option("--share", set.share, "percent of the pages that are written in between")
       ->check(CLI::Range(0.01, 100.0));
+  arguments.add_option("--meanwhile", set.meanwhile,
+                       "of those pages, written after all is protected and just before the pause");
   arguments.add_option("--threads", set.threads, "that protect")->check(CLI::Range(1, 64));
   arguments.add_flag("--huge", set.huge, "transparent huge pages");
   arguments.add_option("--folder", set.folder, "for the files, which are removed");

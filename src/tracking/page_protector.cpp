@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <span>
 #include <system_error>
 
 #include "uffd/error.hpp"
@@ -18,6 +19,11 @@ constexpr std::size_t chunk_bytes = std::size_t{16} << 20;
 // An ioctl for one page takes as long as protecting so many at once, where another CPU's table of
 // addresses must be flushed, too: several threads protect. Those that are protected stay so.
 constexpr std::size_t pages_worth_a_call = 64;
+// Kept for one thread. Those that find no room are protected where they are found.
+constexpr std::size_t most_kept = 4096;
+// Writers write meanwhile, so that what is left to be protected never becomes nothing.
+constexpr unsigned most_passes = 5;
+constexpr std::size_t few_pages = 64;
 constexpr auto unmapped = "write-protecting memory; was a part of it unmapped or moved?";
 
 // Protecting a range passes over what is not mapped in it.
@@ -34,7 +40,7 @@ bool is_mapped(page_range range) noexcept {
 }  // namespace
 
 page_protector::page_protector(snapshot_memory& memory, unsigned threads)
-    : memory_(memory), crew_(threads) {
+    : memory_(memory), crew_(threads), kept_(threads > 1 ? most_kept : 0) {
   for (auto& area : memory.areas()) {
     const auto size = std::max(chunk_bytes, area->page_size);
     for (auto begin = area->range.begin(); begin < area->range.end();) {
@@ -48,9 +54,19 @@ page_protector::page_protector(snapshot_memory& memory, unsigned threads)
 
 void page_protector::protect_ahead(bool full) noexcept {
   full_ = full;
-  is_ahead_ = true;
+  pass_ = pass::first;
   bytes_ahead_ = 0;
   protect_all();
+  begin_to_protect();
+  pass_ = pass::again;
+  for (unsigned passes = 1; passes < most_passes && found_ > few_pages; ++passes) {
+    const std::size_t before = found_;
+    protect_all();
+    if (found_ > before / 2) break;
+  }
+}
+
+void page_protector::begin_to_protect() noexcept {
   for (auto& area : memory_.areas()) {
     // Of what was left out nobody knows.
     if (!area->was_protected && memory_.has_failed())
@@ -61,13 +77,17 @@ void page_protector::protect_ahead(bool full) noexcept {
 }
 
 void page_protector::protect() noexcept {
-  is_ahead_ = false;
+  pass_ = pass::at_the_moment;
   bytes_at_the_moment_ = 0;
+  kept_count_ = 0;
   protect_all();
+  for (const auto& each : std::span(kept_).first(std::min(kept_count_.load(), kept_.size())))
+    mark(*each.area, each.pages.first, each.pages.end);
 }
 
 void page_protector::protect_all() noexcept {
   next_ = 0;
+  found_ = 0;
   const auto work = [this] {
     for (auto mine = next_++; mine < chunks_.size() && !memory_.has_failed(); mine = next_++)
       protect_chunk(chunks_[mine]);
@@ -87,7 +107,7 @@ void page_protector::protect_chunk(const chunk& part) noexcept {
     has_holes = has_holes || !run.is_there;
     look_at(area, run, open);
   });
-  mark(area, open.first, open.end);
+  settle(area, open);
   check(part, number, has_holes);
 }
 
@@ -98,6 +118,7 @@ void page_protector::protect_first(saved_area& area, const chunk& part) noexcept
   const auto end = area.end_page_of(part.range);
   area.pages.fill(first, end, page_bit::pending | page_bit::owed);
   bytes_ahead_ += part.range.size();
+  found_ += end - first;
   int number = 0;
   bool has_holes = area.kind != backing::anonymous;
   if (!has_holes)
@@ -130,7 +151,7 @@ void page_protector::look_at(saved_area& area, const mapped_run& run,
 
 // What bears a mark has not changed, but where marks aren't told, or where one was put on again
 // together with its neighbours' a moment after somebody wrote: the states tell. It may be wanted
-// all the same. At the moment, what is wanted is pending but for what somebody wrote or dropped
+// all the same; after the first pass it is pending then, but for what somebody wrote or dropped
 // meanwhile.
 void page_protector::demand_protected(saved_area& area, std::size_t first, std::size_t end,
                                       pages_to_mark& open) noexcept {
@@ -140,10 +161,10 @@ void page_protector::demand_protected(saved_area& area, std::size_t first, std::
     else
       area.pages.demand(page);
   };
-  if (is_ahead_ && full_) {
+  if (pass_ == pass::first && full_) {
     for (auto page = first; page < end; ++page) demand(page);
   } else {
-    const auto wanted = is_ahead_ ? page_bit::owed : page_bit::claimed;
+    const auto wanted = pass_ == pass::first ? page_bit::owed : page_bit::claimed;
     area.pages.for_each_with(
         static_cast<std::uint8_t>(wanted | page_bit::removed | page_bit::dirty), first, end,
         demand);
@@ -154,7 +175,8 @@ void page_protector::demand_unprotected(saved_area& area, std::size_t page,
                                         pages_to_mark& open) noexcept {
   // A part of a huge page may come alone.
   if (!area.pages.demand_unprotected(page)) return;
-  (is_ahead_ ? bytes_ahead_ : bytes_at_the_moment_) += area.page_size;
+  (pass_ == pass::at_the_moment ? bytes_at_the_moment_ : bytes_ahead_) += area.page_size;
+  ++found_;
   extend(area, page, page + 1, open);
 }
 
@@ -164,12 +186,12 @@ void page_protector::pass_over(saved_area& area, std::size_t first, std::size_t 
                                pages_to_mark& open) noexcept {
   auto& pages = area.pages;
   extend(area, first, end, open);
-  const auto pass = [&](std::size_t page) { pages.pass_over(page); };
-  pages.for_each_with(page_bit::pending | page_bit::claimed, first, end, pass);
+  const auto leave_out = [&](std::size_t page) { pages.pass_over(page); };
+  pages.for_each_with(page_bit::pending | page_bit::claimed, first, end, leave_out);
   for (auto page = pages.next_without(page_bit::dirty, first, end); page < end;
        page = pages.next_without(page_bit::dirty, page + 1, end))
-    pass(page);
-  if (is_ahead_) return;
+    leave_out(page);
+  if (pass_ != pass::at_the_moment) return;
   pages.for_each_with(page_bit::stored, first, end, [&](std::size_t page) {
     pages.set(page,
               page_bit::owed | page_bit::dirty | (full_ ? page_bit::zeroed : page_bit::absent));
@@ -180,14 +202,25 @@ void page_protector::pass_over(saved_area& area, std::size_t first, std::size_t 
 void page_protector::extend(saved_area& area, std::size_t first, std::size_t end,
                             pages_to_mark& open) noexcept {
   if (first > open.end + pages_worth_a_call || open.first == open.end) {
-    mark(area, open.first, open.end);
+    settle(area, open);
     open.first = first;
   }
   open.end = end;
 }
 
+// At the moment, when all writers stand still, one thread alone is faster with a few pages at a
+// time than several, who flush each other's tables of addresses.
+void page_protector::settle(saved_area& area, const pages_to_mark& open) noexcept {
+  if (open.first == open.end) return;
+  if (pass_ == pass::at_the_moment && open.end - open.first <= pages_worth_a_call)
+    if (const auto place = kept_count_++; place < kept_.size()) {
+      kept_[place] = {&area, open};
+      return;
+    }
+  mark(area, open.first, open.end);
+}
+
 void page_protector::mark(saved_area& area, std::size_t first, std::size_t end) noexcept {
-  if (first == end) return;
   const auto range = area.page(first, end - first);
   patience left;
   const int number = write_protect(range, area.page_size, left);

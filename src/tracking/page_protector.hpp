@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include "tracking/page_map.hpp"
@@ -43,7 +44,14 @@ class page_protector {
     std::size_t end = 0;
   };
 
+  struct kept_pages {
+    saved_area* area = nullptr;
+    pages_to_mark pages;
+  };
+  enum class pass : std::uint8_t { first, again, at_the_moment };
+
   void protect_all() noexcept;
+  void begin_to_protect() noexcept;
   void protect_chunk(const chunk& part) noexcept;
   void protect_first(saved_area& area, const chunk& part) noexcept;
   void check(const chunk& part, int number, bool has_holes) noexcept;
@@ -54,6 +62,7 @@ class page_protector {
   void pass_over(saved_area& area, std::size_t first, std::size_t end,
                  pages_to_mark& open) noexcept;
   void extend(saved_area& area, std::size_t first, std::size_t end, pages_to_mark& open) noexcept;
+  void settle(saved_area& area, const pages_to_mark& open) noexcept;
   void mark(saved_area& area, std::size_t first, std::size_t end) noexcept;
   int write_protect(page_range range, std::size_t page, patience& left) const noexcept;
 
@@ -61,8 +70,11 @@ class page_protector {
   work_crew crew_;
   std::vector<chunk> chunks_;
   bool full_ = false;
-  bool is_ahead_ = false;
+  pass pass_ = pass::first;
+  std::vector<kept_pages> kept_;
+  std::atomic<std::size_t> kept_count_{0};
   std::atomic<std::size_t> next_{0};
+  std::atomic<std::size_t> found_{0};  // pages, in the last pass
   std::atomic<std::size_t> bytes_ahead_{0};
   std::atomic<std::size_t> bytes_at_the_moment_{0};
 };
