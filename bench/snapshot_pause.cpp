@@ -95,17 +95,19 @@ pauses by_library(const settings& set, const std::vector<std::size_t>& pages) {
     const auto path = set.folder / name;
     std::filesystem::remove(path);
     const auto begun = clock_type::now();
+    clock_type::time_point ready;
     clock_type::time_point stopped;
     clock_type::duration pause{};
     auto running = snapshots.take(
         path,
         [&] {
+          ready = clock_type::now();
           write_all(memory, std::span(pages).first(std::min(pages.size(), set.meanwhile)));
           stopped = clock_type::now();
         },
         [&] { pause = clock_type::now() - stopped; });
     running.wait();
-    return std::pair(milliseconds(stopped - begun), milliseconds(pause));
+    return std::pair(milliseconds(ready - begun), milliseconds(pause));
   };
   pauses result;
   std::tie(result.ahead, result.first) = take("snapshot_pause.first");

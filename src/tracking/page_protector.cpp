@@ -27,11 +27,13 @@ constexpr std::size_t few_pages = 64;
 constexpr auto unmapped = "write-protecting memory; was a part of it unmapped or moved?";
 
 // Protecting a range passes over what is not mapped in it.
-bool is_mapped(page_range range) noexcept {
+bool is_whole(page_range range) noexcept {
   std::array<unsigned char, 4096> there;
   while (!range.empty()) {
     const auto now = std::min(range.size(), there.size() * page_size());
-    if (::mincore(reinterpret_cast<void*>(range.begin()), now, there.data()) != 0) return false;
+    if (::mincore(reinterpret_cast<void*>(range.begin()), now, there.data()) != 0 &&
+        errno == ENOMEM)
+      return false;
     range = {range.begin() + now, range.size() - now};
   }
   return true;
@@ -54,25 +56,14 @@ page_protector::page_protector(snapshot_memory& memory, unsigned threads)
 
 void page_protector::protect_ahead(bool full) noexcept {
   full_ = full;
-  pass_ = pass::first;
   bytes_ahead_ = 0;
+  pass_ = pass::first;
   protect_all();
-  begin_to_protect();
   pass_ = pass::again;
   for (unsigned passes = 1; passes < most_passes && found_ > few_pages; ++passes) {
     const std::size_t before = found_;
     protect_all();
     if (found_ > before / 2) break;
-  }
-}
-
-void page_protector::begin_to_protect() noexcept {
-  for (auto& area : memory_.areas()) {
-    // Of what was left out nobody knows.
-    if (!area->was_protected && memory_.has_failed())
-      for (std::size_t page = 0; page < area->pages.pages(); ++page)
-        area->pages.set(page, page_bit::dirty);
-    area->was_protected = true;
   }
 }
 
@@ -100,53 +91,34 @@ void page_protector::protect_all() noexcept {
 
 void page_protector::protect_chunk(const chunk& part) noexcept {
   auto& area = *part.area;
-  if (!area.was_protected) return protect_first(area, part);
-  pages_to_mark open;
-  bool has_holes = false;
-  const int number = memory_.map().for_each_run(part.range, [&](const mapped_run& run) {
-    has_holes = has_holes || !run.is_there;
-    look_at(area, run, open);
-  });
-  settle(area, open);
-  check(part, number, has_holes);
-}
-
-// What never was protected raises no fault: nobody looks at its pages' states yet. What is not
-// there is left out where it bears no mark, and is dirty if it appears meanwhile.
-void page_protector::protect_first(saved_area& area, const chunk& part) noexcept {
-  const auto first = area.first_page_of(part.range);
-  const auto end = area.end_page_of(part.range);
-  area.pages.fill(first, end, page_bit::pending | page_bit::owed);
-  bytes_ahead_ += part.range.size();
-  found_ += end - first;
-  int number = 0;
-  bool has_holes = area.kind != backing::anonymous;
-  if (!has_holes)
-    number = memory_.map().for_each_run(part.range, [&](const mapped_run& run) {
-      if (run.is_there) return;
-      has_holes = true;
-      area.pages.fill(area.first_page_of(run.range), area.end_page_of(run.range), page_bit::dirty);
-      bytes_ahead_ -= run.range.size();
-    });
-  mark(area, first, end);
-  check(part, number, has_holes);
+  found_in_chunk found;
+  const int number = memory_.map().for_each_run(
+      part.range, [&](const mapped_run& run) { look_at(area, run, found); });
+  settle(area, found.open);
+  found_ += found.pages;
+  (pass_ == pass::at_the_moment ? bytes_at_the_moment_ : bytes_ahead_) +=
+      found.pages * area.page_size;
+  check(part, number, found.has_holes);
 }
 
 void page_protector::check(const chunk& part, int number, bool has_holes) noexcept {
   if (number != 0)
     memory_.fail({{number, std::system_category()}, "looking up pages", part.range});
-  else if (has_holes && !is_mapped(part.range))
+  else if (has_holes && !is_whole(part.range))
     memory_.fail({{ENOENT, std::system_category()}, unmapped, part.range});
 }
 
 void page_protector::look_at(saved_area& area, const mapped_run& run,
-                             pages_to_mark& open) noexcept {
+                             found_in_chunk& found) noexcept {
   const auto first = area.first_page_of(run.range);
   const auto end = area.end_page_of(run.range);
-  if (!run.is_there && area.kind == backing::anonymous) return pass_over(area, first, end, open);
-  if (run.is_marked || !memory_.map().tells_marks())
-    return demand_protected(area, first, end, open);
-  for (auto page = first; page < end; ++page) demand_unprotected(area, page, open);
+  found.has_holes = found.has_holes || !run.is_there;
+  if (!run.is_there && area.kind == backing::anonymous)
+    pass_over(area, first, end, found);
+  else if (run.is_marked || !memory_.map().tells_marks())
+    demand_protected(area, first, end, found);
+  else
+    for (auto page = first; page < end; ++page) demand_unprotected(area, page, found);
 }
 
 // What bears a mark has not changed, but where marks aren't told, or where one was put on again
@@ -154,12 +126,9 @@ void page_protector::look_at(saved_area& area, const mapped_run& run,
 // all the same; after the first pass it is pending then, but for what somebody wrote or dropped
 // meanwhile.
 void page_protector::demand_protected(saved_area& area, std::size_t first, std::size_t end,
-                                      pages_to_mark& open) noexcept {
+                                      found_in_chunk& found) noexcept {
   const auto demand = [&](std::size_t page) {
-    if ((area.pages.at(page) & (page_bit::dirty | page_bit::claimed)) != 0)
-      demand_unprotected(area, page, open);
-    else
-      area.pages.demand(page);
+    if (!area.pages.demand(page)) demand_unprotected(area, page, found);
   };
   if (pass_ == pass::first && full_) {
     for (auto page = first; page < end; ++page) demand(page);
@@ -171,21 +140,23 @@ void page_protector::demand_protected(saved_area& area, std::size_t first, std::
   }
 }
 
+// A drop is told before it is done. Where no marks tell afterwards, what was dropped is left for
+// the moment, at which it is over.
 void page_protector::demand_unprotected(saved_area& area, std::size_t page,
-                                        pages_to_mark& open) noexcept {
+                                        found_in_chunk& found) noexcept {
+  const bool waits = pass_ != pass::at_the_moment && !memory_.map().tells_marks();
   // A part of a huge page may come alone.
-  if (!area.pages.demand_unprotected(page)) return;
-  (pass_ == pass::at_the_moment ? bytes_at_the_moment_ : bytes_ahead_) += area.page_size;
-  ++found_;
-  extend(area, page, page + 1, open);
+  if (!area.pages.demand_unprotected(page, waits ? page_bit::removed : std::uint8_t{0})) return;
+  ++found.pages;
+  extend(area, page, page + 1, found.open);
 }
 
 // What isn't there reads as zeroes, now and until it is written, which nobody will hear of.
 // Protecting it costs nothing, and finds out whether it is still the memory that was served.
 void page_protector::pass_over(saved_area& area, std::size_t first, std::size_t end,
-                               pages_to_mark& open) noexcept {
+                               found_in_chunk& found) noexcept {
   auto& pages = area.pages;
-  extend(area, first, end, open);
+  extend(area, first, end, found.open);
   const auto leave_out = [&](std::size_t page) { pages.pass_over(page); };
   pages.for_each_with(page_bit::pending | page_bit::claimed, first, end, leave_out);
   for (auto page = pages.next_without(page_bit::dirty, first, end); page < end;

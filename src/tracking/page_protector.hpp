@@ -48,19 +48,22 @@ class page_protector {
     saved_area* area = nullptr;
     pages_to_mark pages;
   };
+  struct found_in_chunk {
+    pages_to_mark open;
+    std::size_t pages = 0;  // that have to be protected
+    bool has_holes = false;
+  };
   enum class pass : std::uint8_t { first, again, at_the_moment };
 
   void protect_all() noexcept;
-  void begin_to_protect() noexcept;
   void protect_chunk(const chunk& part) noexcept;
-  void protect_first(saved_area& area, const chunk& part) noexcept;
   void check(const chunk& part, int number, bool has_holes) noexcept;
-  void look_at(saved_area& area, const mapped_run& run, pages_to_mark& open) noexcept;
+  void look_at(saved_area& area, const mapped_run& run, found_in_chunk& found) noexcept;
   void demand_protected(saved_area& area, std::size_t first, std::size_t end,
-                        pages_to_mark& open) noexcept;
-  void demand_unprotected(saved_area& area, std::size_t page, pages_to_mark& open) noexcept;
+                        found_in_chunk& found) noexcept;
+  void demand_unprotected(saved_area& area, std::size_t page, found_in_chunk& found) noexcept;
   void pass_over(saved_area& area, std::size_t first, std::size_t end,
-                 pages_to_mark& open) noexcept;
+                 found_in_chunk& found) noexcept;
   void extend(saved_area& area, std::size_t first, std::size_t end, pages_to_mark& open) noexcept;
   void settle(saved_area& area, const pages_to_mark& open) noexcept;
   void mark(saved_area& area, std::size_t first, std::size_t end) noexcept;

@@ -54,23 +54,15 @@ class page_states {
       return true;
     });
   }
-  // To unprotect it: `before`, if its stage still is that and nobody is at it.
-  bool claim_as(std::size_t page, std::uint8_t before) noexcept {
-    return change(page, [before](std::uint8_t& bits) {
-      constexpr std::uint8_t stages = page_bit::pending | page_bit::claimed;
-      if ((bits & page_bit::claimed) != 0 || ((bits ^ before) & stages) != 0) return false;
-      bits = static_cast<std::uint8_t>((bits & ~page_bit::pending) | page_bit::claimed);
+  // To unprotect what is neither pending nor claimed.
+  bool claim_to_write(std::size_t page) noexcept {
+    return change(page, [](std::uint8_t& bits) {
+      if ((bits & (page_bit::pending | page_bit::claimed)) != 0) return false;
+      bits |= page_bit::claimed | page_bit::dirty;
       return true;
     });
   }
-  // Takes back a claim on what was that before it.
-  void unclaim(std::size_t page, std::uint8_t before) noexcept {
-    change(page, [before](std::uint8_t& bits) {
-      bits = static_cast<std::uint8_t>((bits & ~page_bit::claimed) | (before & page_bit::pending));
-      return true;
-    });
-  }
-  // To unprotect also what is pending and will not be saved any more.
+  // The same also for what is pending and is not saved before it.
   bool claim_to_write_unsaved(std::size_t page) noexcept {
     return change(page, [](std::uint8_t& bits) {
       if ((bits & page_bit::claimed) != 0) return false;
@@ -81,16 +73,30 @@ class page_states {
   }
   void release(std::size_t page) noexcept { clear(page, page_bit::claimed); }
 
-  // Makes what is protected pending, once nobody is at it any more: what a write before the moment
-  // set off must not unprotect it after that.
-  void demand(std::size_t page) noexcept { demand(page, page_bit::pending); }
-  // The same with what is to be protected next: it is claimed, too, until has_protected(), for a
-  // fault from before the moment may be served as late as this. False if it was demanded so
-  // already.
-  bool demand_unprotected(std::size_t page) noexcept {
-    if (is_to_be_protected(at(page))) return false;
-    demand(page, page_bit::pending | page_bit::claimed);
-    return true;
+  // Makes what is protected pending. False if it is not protected, or somebody is at it.
+  bool demand(std::size_t page) noexcept {
+    return change(page, [](std::uint8_t& bits) {
+      if (is_to_be_protected(bits)) return true;
+      if ((bits & (page_bit::claimed | page_bit::dirty)) != 0) return false;
+      bits = static_cast<std::uint8_t>((bits & ~outdated) | page_bit::pending | page_bit::owed);
+      return true;
+    });
+  }
+  // The same with what is to be protected next, once nobody is at it any more: it is claimed, too,
+  // until has_protected(), for a fault from before that may be served as late as this. False if it
+  // was demanded so already, or has one of the bits `unless`.
+  bool demand_unprotected(std::size_t page, std::uint8_t unless = 0) noexcept {
+    for (bool is_mine = false;; std::this_thread::yield()) {
+      const bool is_settled = change(page, [&](std::uint8_t& bits) {
+        is_mine = !is_to_be_protected(bits) && (bits & unless) == 0;
+        if (!is_mine) return true;
+        if ((bits & page_bit::claimed) != 0) return false;
+        bits = static_cast<std::uint8_t>((bits & ~outdated) | page_bit::pending |
+                                         page_bit::claimed | page_bit::owed);
+        return true;
+      });
+      if (is_settled) return is_mine;
+    }
   }
   void has_protected(std::size_t first, std::size_t end) noexcept {
     for_each_with(page_bit::claimed, first, end, [&](std::size_t page) {
@@ -101,11 +107,14 @@ class page_states {
       });
     });
   }
-  // Nothing is there: it is not pending, and protected by nothing.
+  // Nothing is there: it is not pending, and protected by nothing. Nor is it owed, unless the last
+  // complete snapshot has something there.
   void pass_over(std::size_t page) noexcept {
     while (!change(page, [](std::uint8_t& bits) {
       if ((bits & page_bit::claimed) != 0) return false;
-      bits = static_cast<std::uint8_t>((bits & ~page_bit::pending) | page_bit::dirty);
+      const auto gone =
+          (bits & page_bit::stored) != 0 ? page_bit::pending : page_bit::pending | page_bit::owed;
+      bits = static_cast<std::uint8_t>((bits & ~gone) | page_bit::dirty);
       return true;
     }))
       std::this_thread::yield();
@@ -118,13 +127,6 @@ class page_states {
       bits = static_cast<std::uint8_t>(bits & ~(page_bit::pending | page_bit::absent));
       return true;
     });
-  }
-  // For who knows that nobody looks at these.
-  void fill(std::size_t first, std::size_t end, std::uint8_t bits) noexcept {
-    for (; first < end && first % 8 != 0; ++first) put(first, bits);
-    for (; first + 8 <= end; first += 8)
-      words_[first / 8].store(everywhere(bits), std::memory_order_relaxed);
-    for (; first < end; ++first) put(first, bits);
   }
 
   // The first page of [from, to) that has one of these bits; `to` if none has.
@@ -143,26 +145,11 @@ class page_states {
   }
 
  private:
+  static constexpr std::uint8_t outdated = page_bit::dirty | page_bit::removed | page_bit::zeroed;
+
   static constexpr bool is_to_be_protected(std::uint8_t bits) noexcept {
     constexpr std::uint8_t both = page_bit::pending | page_bit::claimed;
     return (bits & both) == both;
-  }
-  void demand(std::size_t page, std::uint8_t stage) noexcept {
-    while (!change(page, [stage](std::uint8_t& bits) {
-      if (is_to_be_protected(bits)) return true;
-      if ((bits & page_bit::claimed) != 0) return false;
-      constexpr std::uint8_t outdated = page_bit::dirty | page_bit::removed | page_bit::zeroed;
-      bits = static_cast<std::uint8_t>((bits & ~outdated) | stage | page_bit::owed);
-      return true;
-    }))
-      std::this_thread::yield();
-  }
-  // Neighbours may be another thread's.
-  void put(std::size_t page, std::uint8_t bits) noexcept {
-    change(page, [bits](std::uint8_t& now) {
-      now = bits;
-      return true;
-    });
   }
   std::size_t next(std::uint64_t bits, std::uint64_t inverted, std::size_t from,
                    std::size_t to) const noexcept {

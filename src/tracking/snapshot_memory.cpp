@@ -16,6 +16,19 @@ constexpr int most_looks = 64;  // at a page that another thread is at
 
 std::error_code system_error_of(int number) noexcept { return {number, std::system_category()}; }
 
+class counted_in {
+ public:
+  explicit counted_in(std::atomic<std::uint32_t>& count) noexcept : count_(count) {
+    count_.fetch_add(1, std::memory_order_seq_cst);
+  }
+  counted_in(const counted_in&) = delete;
+  counted_in& operator=(const counted_in&) = delete;
+  ~counted_in() { count_.fetch_sub(1, std::memory_order_release); }
+
+ private:
+  std::atomic<std::uint32_t>& count_;
+};
+
 }  // namespace
 
 snapshot_memory::snapshot_memory(const handle& on, std::span<const region_info> areas,
@@ -52,58 +65,60 @@ std::size_t snapshot_memory::largest_page() const noexcept {
   return largest;
 }
 
+// Whoever began in the stage before has finished then: each counts himself before he looks at the
+// stage, and in this order all threads see it.
+void snapshot_memory::enter(stage next) noexcept {
+  stage_.exchange(next, std::memory_order_seq_cst);
+  while (writes_under_way_.load(std::memory_order_seq_cst) != 0) std::this_thread::yield();
+}
+
 // Between a claim and its release lie a copy and an ioctl, never a wait for a sink.
 resolution snapshot_memory::on_write(saved_area& area, fault& raised) noexcept {
   if (raised.kind() != fault_kind::write_protect) return resolution::gone();
+  const counted_in counted(writes_under_way_);
   const auto since = monotonic_nanoseconds();
   const auto page = raised.offset() / area.page_size;
   for (int looks = 0;;) {
-    const auto now = stage_.load(std::memory_order_acquire);
+    const auto now = stage_.load(std::memory_order_seq_cst);
     const auto seen = area.pages.at(page);
     if (now == stage::pausing || (seen & page_bit::claimed) != 0) {
       // Mostly a copy is under way, which takes less time than coming again.
       if (++looks > most_looks) return resolution::retry();
       std::this_thread::yield();
-    } else if (now == stage::saving && (seen & page_bit::pending) != 0) {
-      if (save_first(area, page, seen)) continue;
+    } else if (now == stage::resting) {
+      if (area.pages.claim_to_write_unsaved(page)) return let_write(area, raised, page);
+    } else if ((seen & page_bit::pending) == 0) {
+      if (!area.pages.claim_to_write(page)) continue;
+      const auto answer = let_write(area, raised, page);
+      note_wait(since);
+      return answer;
+    } else if (!save_first(area, page)) {
       if (!waiting_.add(raised, area.index, page, since)) return resolution::retry();
       tell_news();
       return resolution::deferred();
-    } else if (claim_in(now, area, page, seen)) {
-      area.pages.set(page, page_bit::dirty);
-      const auto answer = raised.unprotect();
-      area.pages.release(page);
-      note_wait(since);
-      return answer;
     }
   }
 }
 
-// Whoever starts the next stage looks for claims after that, and waits for them: either it finds
-// this one, or this finds that stage. Both change `stage_`, for a mere look might come too early.
-bool snapshot_memory::claim_in(stage now, saved_area& area, std::size_t page,
-                               std::uint8_t seen) noexcept {
-  if (!area.pages.claim_as(page, seen)) return false;
-  auto still = now;
-  if (stage_.compare_exchange_strong(still, now, std::memory_order_acq_rel)) return true;
-  area.pages.unclaim(page, seen);
-  return false;
+// What was claimed.
+resolution snapshot_memory::let_write(saved_area& area, fault& raised, std::size_t page) noexcept {
+  const auto answer = raised.unprotect();
+  area.pages.release(page);
+  return answer;
 }
 
 // False if no buffer is left. Whoever saves may wait for the last one.
-bool snapshot_memory::save_first(saved_area& area, std::size_t page, std::uint8_t seen) noexcept {
+bool snapshot_memory::save_first(saved_area& area, std::size_t page) noexcept {
   const auto image = area.buffers->take();
   if (!image) return false;
-  if (!claim_in(stage::saving, area, page, seen)) {
-    area.buffers->give_back(*image);
-  } else if (!copy(area, page, 1, area.buffers->bytes(*image))) {
-    area.buffers->give_back(*image);
-    area.pages.release(page);
-  } else {
+  const bool is_mine = area.pages.claim(page);
+  if (is_mine && copy(area, page, 1, area.buffers->bytes(*image))) {
     area.buffers->publish(*image, area.index, page);
     pre_images_.fetch_add(1, std::memory_order_relaxed);
-    area.pages.release(page);
+  } else {
+    area.buffers->give_back(*image);
   }
+  if (is_mine) area.pages.release(page);
   tell_news();
   return true;
 }
@@ -147,8 +162,8 @@ void snapshot_memory::forget_pending() noexcept {
 }
 
 void snapshot_memory::end(bool is_complete) noexcept {
-  stage_.exchange(stage::resting, std::memory_order_acq_rel);
   waiting_.open(false);
+  enter(stage::resting);
   forget_pending();
   let_all_through();
   // Whoever is at a page now gives its buffer back.

@@ -51,7 +51,6 @@ struct saved_area {
   const page_range range;
   const std::size_t page_size;
   const backing kind;
-  bool was_protected = false;  // once at least
   page_states pages;
   pre_image_buffers* buffers = nullptr;
 };
@@ -83,8 +82,8 @@ class snapshot_memory {
   // The stages of a snapshot, one after the other. First, what is pending may be written all the
   // same, and is dirty then.
   void begin() noexcept;
-  // At the moment: from here on no write to a protected page goes on,
-  void pause() noexcept { stage_.exchange(stage::pausing, std::memory_order_acq_rel); }
+  // At the moment: from here on no write to a protected page goes on, and none is under way,
+  void pause() noexcept { enter(stage::pausing); }
   // and from here on what is pending is saved before it is written, unless it has failed.
   void save() noexcept;
   // After this nothing is pending, nobody waits, and `owed` says what the next one needs.
@@ -124,8 +123,9 @@ class snapshot_memory {
  private:
   enum class stage : std::uint8_t { resting, pausing, saving };
 
-  bool claim_in(stage now, saved_area& area, std::size_t page, std::uint8_t seen) noexcept;
-  bool save_first(saved_area& area, std::size_t page, std::uint8_t seen) noexcept;
+  void enter(stage next) noexcept;
+  resolution let_write(saved_area& area, fault& raised, std::size_t page) noexcept;
+  bool save_first(saved_area& area, std::size_t page) noexcept;
   void forget_pending() noexcept;
   void let_all_through() noexcept;
 
@@ -136,6 +136,7 @@ class snapshot_memory {
   std::vector<std::unique_ptr<pre_image_buffers>> buffers_;
   waiting_writers waiting_;
   std::atomic<stage> stage_{stage::resting};
+  std::atomic<std::uint32_t> writes_under_way_{0};  // in on_write()
   std::atomic<bool> has_failed_{false};
   std::atomic<std::uint32_t> news_{0};
   std::atomic<std::size_t> pre_images_{0};

@@ -22,8 +22,12 @@
 #include "support/sight.hpp"
 #include "tracking/page_sink.hpp"
 #include "tracking/snapshot_engine.hpp"
+#include "uffd/callbacks.hpp"
+#include "uffd/fault.hpp"
 #include "uffd/fault_handler.hpp"
+#include "uffd/fault_handler_options.hpp"
 #include "uffd/flags.hpp"
+#include "uffd/message.hpp"
 #include "uffd/page_range.hpp"
 #include "uffd/region_info.hpp"
 #include "uffd/tracking/snapshot_options.hpp"
@@ -175,6 +179,21 @@ class pictured {
   std::vector<picture> pictures_;
   std::unique_ptr<uffd::detail::snapshot_engine> engine_;
 };
+
+// For a handler whose clients may take snapshots, whatever the kernel tells of pages.
+struct zeroes_for_missing {
+  resolution on_page_fault(fault& raised) const noexcept { return raised.zeropage(); }
+  void on_remove(const remove_event&) const noexcept {}
+};
+
+inline fault_handler_options handler_options_for_snapshots() {
+  fault_handler_options options;
+  options.on_stop = stop_policy::leave_zero;
+  options.forks = fork_policy::not_inherited;
+  options.open = {.required = feature::pagefault_flag_wp | feature::event_remove,
+                  .kernel_faults = kernel_fault_policy::required};
+  return options;
+}
 
 // What is lacking for snapshots of such memory.
 inline std::string snapshots_of(memory_kind kind, std::size_t pages) {

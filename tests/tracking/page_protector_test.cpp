@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "support/awaited.hpp"
 #include "support/memory.hpp"
 #include "support/pictured.hpp"
 #include "support/refusal.hpp"
@@ -146,6 +147,45 @@ TEST_P(protected_pages_of, memory_lose_no_write_that_races_with_the_moment) {
   snapshots.take();
   for (std::size_t page = 0; page < pages; ++page)
     EXPECT_EQ(test::look(memory().at(page)), test::shows(snapshots.of().at(page)));
+}
+
+// Enough that writers get at some of them while others are being protected.
+TEST(many_protected_pages, are_protected_again_while_they_are_written) {
+  UFFDPP_REQUIRE(test::snapshots_of(test::memory_kind::anonymous, 1));
+  constexpr std::size_t count = 1024;
+  const test::memory memory(test::memory_kind::anonymous, count);
+  for (std::size_t page = 0; page < count; ++page) write(memory.at(page), 1);
+  test::pictured snapshots(memory);
+  std::atomic<bool> is_over{false};
+  std::jthread writer([&] {
+    while (!is_over)
+      for (std::size_t page = 0; page < count; ++page)
+        std::atomic_ref(memory.bytes()[page * page_size()]).store(std::byte{2});
+  });
+  EXPECT_TRUE(
+      test::eventually([&] { return snapshots.take_full().protected_ahead > memory.size(); }));
+  is_over = true;
+}
+
+// So large that several threads share the work, and written here and there.
+TEST(many_protected_pages, that_were_written_before_the_moment_are_as_they_were_at_it) {
+  UFFDPP_REQUIRE(test::snapshots_of(test::memory_kind::anonymous, 1));
+  const std::size_t count = (std::size_t{48} << 20) / page_size();
+  constexpr std::size_t step = 101;
+  const test::memory memory(test::memory_kind::anonymous, count);
+  const auto write_some = [&](int value) {
+    for (std::size_t page = 0; page < count; page += step) write(memory.at(page), value);
+  };
+  test::pictured snapshots(memory);
+  for (std::size_t page = 0; page < count; ++page) write(memory.at(page), 0);
+  snapshots.take();
+  const auto report = snapshots.take(
+      {}, [&] { write_some(2); }, [&] { write_some(3); });
+  EXPECT_EQ(report.protected_in_pause, (count + step - 1) / step * page_size());
+  for (std::size_t page = 0; page < count; ++page)
+    ASSERT_EQ(snapshots.of().at(page), page % step == 0 ? 2 : 0);
+  snapshots.take();
+  for (std::size_t page = 0; page < count; page += step) ASSERT_EQ(snapshots.of().at(page), 3);
 }
 
 // Of a range the kernel protects what is mapped, and says nothing of the rest.

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <thread>
@@ -13,6 +14,12 @@ namespace uffd::detail {
 namespace {
 
 using namespace page_bit;
+
+// Of one that is dirty makes one that is pending.
+void protect(page_states& pages, std::size_t page) {
+  ASSERT_TRUE(pages.demand_unprotected(page));
+  pages.has_protected(page, page + 1);
+}
 
 TEST(page_states, are_dirty_at_first) {
   const page_states pages(21);
@@ -31,42 +38,30 @@ TEST(page_states, are_of_one_page_each) {
 TEST(page_states, are_claimed_once_when_pending) {
   page_states pages(3);
   EXPECT_FALSE(pages.claim(1));
-  pages.demand(1);
+  protect(pages, 1);
   EXPECT_EQ(pages.at(1), pending | owed);
   EXPECT_TRUE(pages.claim(1));
   EXPECT_FALSE(pages.claim(1));
-  EXPECT_FALSE(pages.claim_as(1, pages.at(1)));
+  EXPECT_FALSE(pages.claim_to_write(1));
   EXPECT_FALSE(pages.claim_to_write_unsaved(1));
   pages.release(1);
   EXPECT_EQ(pages.at(1), owed);
 }
 
-TEST(page_states, are_claimed_as_what_they_were_seen_to_be) {
+TEST(page_states, are_claimed_to_write_when_not_pending) {
   page_states pages(3);
-  const auto before = pages.at(2);
-  pages.demand(2);
-  EXPECT_FALSE(pages.claim_as(2, before)) << "it is pending by now";
-  const auto seen = pages.at(2);
-  pages.set(2, stored);
-  EXPECT_TRUE(pages.claim_as(2, seen)) << "other bits don't matter";
-  EXPECT_EQ(pages.at(2), owed | claimed | stored);
-  pages.set(2, dirty);
-  pages.unclaim(2, seen);
-  EXPECT_EQ(pages.at(2), pending | owed | stored | dirty);
-}
-
-TEST(page_states, that_were_not_pending_are_not_so_when_a_claim_is_taken_back) {
-  page_states pages(3);
-  const auto seen = pages.at(2);
-  EXPECT_TRUE(pages.claim_as(2, seen));
-  EXPECT_FALSE(pages.claim_as(2, seen));
-  pages.unclaim(2, seen);
-  EXPECT_EQ(pages.at(2), dirty);
+  protect(pages, 2);
+  EXPECT_FALSE(pages.claim_to_write(2));
+  EXPECT_TRUE(pages.claim(2));
+  pages.release(2);
+  EXPECT_TRUE(pages.claim_to_write(2));
+  EXPECT_EQ(pages.at(2), owed | claimed | dirty);
+  EXPECT_FALSE(pages.claim_to_write(2));
 }
 
 TEST(page_states, are_claimed_to_write_unsaved_even_when_pending) {
   page_states pages(3);
-  pages.demand(2);
+  protect(pages, 2);
   EXPECT_TRUE(pages.claim_to_write_unsaved(2));
   pages.release(2);
   EXPECT_EQ(pages.at(2), owed | dirty);
@@ -74,66 +69,89 @@ TEST(page_states, are_claimed_to_write_unsaved_even_when_pending) {
 
 TEST(page_states, are_not_pending_where_nothing_is) {
   page_states pages(2);
-  pages.demand(0);
-  pages.set(0, stored);
+  protect(pages, 0);
+  protect(pages, 1);
+  pages.set(1, stored);
   pages.pass_over(0);
-  EXPECT_EQ(pages.at(0), owed | stored | dirty);
-  ASSERT_TRUE(pages.claim_as(1, pages.at(1)));
-  std::atomic<bool> is_passed{false};
-  std::jthread passing([&] {
-    pages.pass_over(1);
-    is_passed = true;
-  });
-  std::this_thread::yield();
-  EXPECT_FALSE(is_passed);
-  pages.release(1);
+  pages.pass_over(1);
+  EXPECT_EQ(pages.at(0), dirty);
+  EXPECT_EQ(pages.at(1), owed | stored | dirty);
 }
 
-TEST(page_states, are_demanded_once_nobody_is_at_them) {
-  page_states pages(3);
-  ASSERT_TRUE(pages.claim_as(0, pages.at(0)));
-  std::atomic<bool> is_demanded{false};
-  std::jthread demanding([&] {
-    pages.demand(0);
-    is_demanded = true;
-  });
-  std::this_thread::yield();
-  EXPECT_FALSE(is_demanded);
+TEST(page_states, are_demanded_only_where_they_are_protected) {
+  page_states pages(2);
+  EXPECT_FALSE(pages.demand(0)) << "a write to it is not heard of";
+  EXPECT_EQ(pages.at(0), dirty);
+  protect(pages, 0);
+  ASSERT_TRUE(pages.claim(0));
+  EXPECT_FALSE(pages.demand(0)) << "somebody is at it";
   pages.release(0);
-  demanding.join();
+  EXPECT_TRUE(pages.demand(0));
   EXPECT_EQ(pages.at(0), pending | owed);
+}
+
+TEST(page_states, are_not_demanded_where_the_caller_rather_waits) {
+  page_states pages(2);
+  pages.set(0, removed);
+  EXPECT_FALSE(pages.demand_unprotected(0, removed));
+  EXPECT_EQ(pages.at(0), dirty | removed);
+  EXPECT_TRUE(pages.demand_unprotected(0));
+  EXPECT_EQ(pages.at(0), pending | claimed | owed);
+}
+
+// Whoever wants a page that another one is at comes to his end once that one lets go.
+class page_that_is_claimed : public testing::Test {
+ protected:
+  void SetUp() override { ASSERT_TRUE(pages.claim_to_write(0)); }
+  template <class Wait>
+  void expect_to_wait(Wait&& wait, std::uint8_t afterwards) {
+    std::atomic<bool> has_begun{false};
+    std::atomic<bool> is_released{false};
+    std::jthread waiting([&] {
+      has_begun = true;
+      wait();
+      EXPECT_TRUE(is_released);
+    });
+    while (!has_begun) std::this_thread::yield();
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    is_released = true;
+    pages.release(0);
+    waiting.join();
+    EXPECT_EQ(pages.at(0), afterwards);
+  }
+  page_states pages{3};
+};
+
+TEST_F(page_that_is_claimed, is_demanded_afterwards) {
+  expect_to_wait([&] { EXPECT_TRUE(pages.demand_unprotected(0)); }, pending | claimed | owed);
+}
+
+TEST_F(page_that_is_claimed, is_passed_over_afterwards) {
+  expect_to_wait([&] { pages.pass_over(0); }, dirty);
 }
 
 TEST(page_states, are_nobodys_until_they_are_protected) {
   page_states states(3);
   EXPECT_TRUE(states.demand_unprotected(1));
   EXPECT_FALSE(states.demand_unprotected(1));
-  states.demand(1);
+  EXPECT_TRUE(states.demand(1));
   EXPECT_FALSE(states.claim(1)) << "a write from before the moment may be served late";
-  EXPECT_FALSE(states.claim_as(1, states.at(1)));
+  EXPECT_FALSE(states.claim_to_write(1));
   EXPECT_FALSE(states.claim_to_write_unsaved(1));
   states.has_protected(0, 3);
   EXPECT_TRUE(states.claim(1));
   states.has_protected(0, 3);
-  EXPECT_FALSE(states.claim_as(1, states.at(1))) << "that claim is another one";
+  EXPECT_FALSE(states.claim_to_write(1)) << "that claim is another one";
 }
 
 TEST(page_states, are_dirty_when_they_are_forgotten_unprotected) {
   page_states states(2);
-  states.demand(0);
+  protect(states, 0);
   EXPECT_TRUE(states.demand_unprotected(1));
   states.forget(0);
   states.forget(1);
   EXPECT_EQ(states.at(0), page_bit::owed);
   EXPECT_EQ(states.at(1), page_bit::owed | page_bit::dirty);
-}
-
-TEST(page_states, are_filled_to_their_borders) {
-  page_states states(40);
-  states.fill(0, 40, page_bit::pending);
-  states.fill(3, 37, page_bit::dirty);
-  for (std::size_t page = 0; page < 40; ++page)
-    EXPECT_EQ(states.at(page), page >= 3 && page < 37 ? page_bit::dirty : page_bit::pending);
 }
 
 TEST(page_states, are_found_by_their_bits) {
@@ -157,7 +175,7 @@ TEST(page_states, are_found_by_their_bits) {
 TEST(page_states, go_to_one_of_several_threads_each) {
   constexpr std::size_t count = 64;
   page_states pages(count);
-  for (std::size_t page = 0; page < count; ++page) pages.demand(page);
+  for (std::size_t page = 0; page < count; ++page) protect(pages, page);
   std::atomic<std::size_t> claims{0};
   {
     std::vector<std::jthread> threads;

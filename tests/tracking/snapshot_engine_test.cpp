@@ -219,12 +219,7 @@ TEST_F(snapshot_engine, saves_several_areas_of_different_pages) {
 }
 
 TEST_F(snapshot_engine, can_be_a_client_of_a_handler) {
-  auto options = fault_handler_options{};
-  options.on_stop = stop_policy::leave_zero;
-  options.forks = fork_policy::not_inherited;
-  options.open = {.required = feature::pagefault_flag_wp,
-                  .kernel_faults = kernel_fault_policy::required};
-  fault_handler handler([](fault& raised) { return raised.zeropage(); }, options);
+  fault_handler handler(test::zeroes_for_missing{}, test::handler_options_for_snapshots());
   const auto served = handler.serve(mapping::anonymous(4 * page_size()));
   std::optional<test::pictured> snapshots(std::in_place, memory(), snapshot_options{}, &handler);
   snapshots->take({}, test::nothing_to_stop, [&] { write(memory().at(9), 2); });

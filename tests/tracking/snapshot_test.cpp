@@ -265,11 +265,7 @@ TEST_F(a_snapshotter, cancels_what_is_under_way_at_its_end) {
 }
 
 TEST_F(a_snapshotter, can_be_a_client_of_a_handler) {
-  fault_handler_options options;
-  options.forks = fork_policy::not_inherited;
-  options.open = {.required = feature::pagefault_flag_wp,
-                  .kernel_faults = kernel_fault_policy::required};
-  fault_handler handler([](fault& raised) { return raised.zeropage(); }, options);
+  fault_handler handler(test::zeroes_for_missing{}, test::handler_options_for_snapshots());
   snapshotter by(handler, areas());
   std::mutex writers;
   by.take(file("one"), writers).wait();

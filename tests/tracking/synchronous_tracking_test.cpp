@@ -63,6 +63,7 @@ TEST_F(synchronous_tracking, has_one_callback_for_all_that_is_tracked) {
 }
 
 TEST_F(synchronous_tracking, serves_writes_of_threads_where_system_calls_are_forgone) {
+  UFFDPP_REQUIRE(test::user_mode_faults_only());
   const write_tracker tracker(tracker_engine::synchronous,
                               {.kernel_faults = kernel_fault_policy::never});
   const auto tracked = tracker.track(memory);

@@ -62,8 +62,8 @@ class [[nodiscard]] UFFDPP_EXPORT running_snapshot {
 };
 
 /// Saves memory of this process as it was at one moment while any number of threads go on writing
-/// to it. Pages are write-protected first, while writers go on, which costs each page that they
-/// write to then a fault; they stand still only while those pages are being found and protected
+/// to it. Pages are write-protected first, while writers go on, which costs their writes to
+/// those a fault; they stand still only while those pages are being found and protected
 /// once more. Whoever then writes to a page that is not saved yet goes on once it is copied aside.
 /// Later snapshots protect and save what was written since.
 ///

@@ -37,7 +37,7 @@ struct snapshot_report {
   bool is_delta = false;                    ///< it has a base
   std::chrono::nanoseconds pause{};         ///< writers stood still
   std::chrono::nanoseconds duration{};      ///< from then on until it was complete
-  std::size_t protected_ahead = 0;          ///< bytes: before the pause, while writers went on
+  std::size_t protected_ahead = 0;          ///< bytes: before the pause; some again, once written
   std::size_t protected_in_pause = 0;       ///< bytes: what they wrote meanwhile
   std::size_t saved_bytes = 0;              ///< that are not zero
   std::size_t zero_bytes = 0;               ///< of pages that were there, or are in the base
