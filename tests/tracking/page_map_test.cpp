@@ -2,6 +2,7 @@
 #include "tracking/page_map.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -71,6 +72,7 @@ TEST_P(page_map_by, lookup_tells_what_is_there_and_what_is_marked) {
 TEST_P(page_map_by, lookup_goes_on_where_there_are_many_runs) {
   constexpr std::size_t pages = 1000;
   const auto memory = mapping::anonymous(pages * page_size());
+  ASSERT_EQ(::madvise(memory.bytes().data(), memory.bytes().size(), MADV_NOHUGEPAGE), 0);
   for (std::size_t index = 0; index < pages; index += 2)
     test::try_write(memory.range().begin() + index * page_size(), 1);
   const page_map map(on(), GetParam());

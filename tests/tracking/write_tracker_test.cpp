@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "support/forked.hpp"
+#include "support/forked_huge_pages.hpp"
 #include "support/memory.hpp"
 #include "support/refusal.hpp"
 #include "support/requires.hpp"
@@ -172,6 +173,7 @@ TEST_P(written_pages_of, memory_that_was_protected_meanwhile_are_still_known) {
 }
 
 TEST_P(written_pages_of, a_child_are_its_own) {
+  if (kind() == test::memory_kind::huge) UFFDPP_REQUIRE(test::forked_huge_pages());
   for (std::size_t page = 0; page < pages; ++page) write(memory().at(page), 1);
   const auto tracked = track();
   write(memory().at(6));

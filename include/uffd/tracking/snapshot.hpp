@@ -92,7 +92,8 @@ class [[nodiscard]] UFFDPP_EXPORT running_snapshot {
 ///   fallocate(2) on its file.
 /// - Memory that is unmapped, moved or made unreadable makes the snapshot fail that should have it,
 ///   and every later one. The application is never harmed.
-/// - A forked child has its memory to itself, and can't take snapshots. Its copy is not protected.
+/// - A forked child has its memory to itself, and can't take snapshots. Its copy is not protected;
+///   but on some kernels (Linux 6.1) it hangs when it writes to private huge pages.
 /// - After a snapshot that failed the next one has what that should have had.
 ///
 /// Faults of system calls must be served, which takes permission (see uffd::support::advice()):

@@ -124,7 +124,8 @@ class UFFDPP_EXPORT tracked_memory {
 /// - Anonymous memory that is dropped (MADV_DONTNEED) counts as written. Other memory does not: of
 ///   private pages of a file, and of private huge pages, what they had is lost untold.
 /// - What reaches shared memory otherwise, through another mapping or the file, is not told; so it
-///   is with writes of a forked child, which can't collect either.
+///   is with writes of a forked child, which can't collect either, and on some kernels (Linux 6.1)
+///   hangs when it writes to private huge pages.
 /// - Direct input, and what else a device writes by itself, counts when it begins: what arrives
 ///   after a collect() meanwhile is not told.
 ///
