@@ -13,6 +13,7 @@
 #include "uffd/fault_handler.hpp"
 #include "uffd/mapping.hpp"
 #include "uffd/pager/memory_budget.hpp"
+#include "uffd/pager/paged_memory.hpp"
 #include "uffd/pager/pager.hpp"
 #include "uffd/sigbus_handler.hpp"
 
@@ -62,6 +63,10 @@ struct mapped_source {
   page_range pages;  // of it
   paged_region region;
   served_region served;
+};
+
+struct paged_memory_access {
+  static mapped_source& mapped(const paged_memory& memory) noexcept { return *memory.mapped_; }
 };
 
 }  // namespace uffd::detail

@@ -56,6 +56,11 @@ class page_table {
     const auto number = entry.load(std::memory_order_acquire);
     return number != 0 ? &nth(number - 1) : make(page / pages_per_block, entry);
   }
+  // The same; null where none was made yet.
+  block* find(std::size_t page) noexcept {
+    const auto number = index()[page / pages_per_block].load(std::memory_order_acquire);
+    return number != 0 ? &nth(number - 1) : nullptr;
+  }
   // The same of one that was made before.
   block& existing(std::size_t page) noexcept {
     return nth(index()[page / pages_per_block].load(std::memory_order_acquire) - 1);

@@ -102,7 +102,7 @@ resolution paged_region::serve(fault& raised) noexcept {
   auto* const block = table_.at(page);
   if (block == nullptr) return std::errc::not_enough_memory;
   if (raised.kind() == fault_kind::write_protect)
-    return serve_write(raised, (*block)[page % page_table::pages_per_block]);
+    return serve_write(raised, page, (*block)[page % page_table::pages_per_block]);
   return serve_missing(raised, page, *block);
 }
 
@@ -114,7 +114,7 @@ resolution paged_region::serve_missing(fault& raised, std::size_t page,
     switch (seen.state()) {
       case paging_state::absent:
         if (at.change(seen, seen.with(paging_state::loading)))
-          return load(raised, page, raised.is_write());
+          return load(raised, page, raised.is_write() ? load_for::writing : load_for::reading);
         continue;
       case paging_state::loading:
         readahead_.touch(page);
@@ -130,7 +130,9 @@ resolution paged_region::serve_missing(fault& raised, std::size_t page,
         // Somebody has dropped it, or it was swapped out meanwhile.
         if (!at.change(seen, seen.with(paging_state::loading))) continue;
         forget({page, 1});
-        return load(raised, page, raised.is_write() || seen.state() == paging_state::dirty);
+        if (seen.state() == paging_state::dirty)
+          return load(raised, page, load_for::what_was_written);
+        return load(raised, page, raised.is_write() ? load_for::writing : load_for::reading);
       case paging_state::writing:
         return is_resident(page) ? resolution::resolved() : resolution::retry();
       default:
@@ -139,22 +141,14 @@ resolution paged_region::serve_missing(fault& raised, std::size_t page,
   }
 }
 
-resolution paged_region::serve_write(fault& raised, page_entry& at) noexcept {
+resolution paged_region::serve_write(fault& raised, std::size_t page, page_entry& at) noexcept {
   if (writes_ == write_policy::none) return refuse_writes();
   for (auto seen = at.load();;) {
     switch (seen.state()) {
       case paging_state::clean:
-      case paging_state::dirty: {
+      case paging_state::dirty:
         if (!at.change(seen, seen.with(paging_state::opening))) continue;
-        const auto answer = raised.unprotect();
-        if (answer.is_resolved())
-          at.update([](page_word word) {
-            return word.with(paging_state::dirty).with_heat(word.heat() + heat_of_a_write);
-          });
-        else
-          at.change(paging_state::opening, seen.state());
-        return answer;
-      }
+        return let_write(page, seen.state(), &raised);
       case paging_state::writing:
         writers_wait_.store(true, std::memory_order_release);
         return resolution::retry();
@@ -165,6 +159,26 @@ resolution paged_region::serve_write(fault& raised, page_entry& at) noexcept {
         return resolution::retry();
     }
   }
+}
+
+// A page that was claimed to be opened, and was `before`.
+resolution paged_region::let_write(std::size_t page, paging_state before, fault* raised) noexcept {
+  const write_watch::visit watch(watch_);
+  const auto unprotect = [&] {
+    return raised != nullptr ? raised->unprotect()
+                             : resolve::unprotect(*around_.on, range_of({page, 1}));
+  };
+  const auto answer = watch.by() != nullptr
+                          ? watch.by()->on_write(page, before == paging_state::clean, raised)
+                          : unprotect();
+  auto& at = entry(page);
+  if (answer.is_resolved())
+    at.update([](page_word word) {
+      return word.with(paging_state::dirty).with_heat(word.heat() + heat_of_a_write);
+    });
+  else
+    at.change(paging_state::opening, before);
+  return answer;
 }
 
 // Whoever writes what may not be written gets SIGSEGV when he tries again; from then on nothing can

@@ -20,6 +20,8 @@
 #include "pager/page_recorder.hpp"
 #include "pager/page_table.hpp"
 #include "pager/readahead.hpp"
+#include "pager/write_watch.hpp"
+#include "tracking/paged_area.hpp"
 #include "uffd/detail/syscall.hpp"
 #include "uffd/fault.hpp"
 #include "uffd/handle.hpp"
@@ -32,7 +34,7 @@ namespace uffd::detail {
 class evictor;
 class spare_windows;
 
-class paged_region {
+class paged_region final : public paged_area {
  public:
   // What the pager knows of itself.
   struct surroundings {
@@ -90,11 +92,12 @@ class paged_region {
   page_range range_of(page_run run) const noexcept {
     return {memory_.begin() + run.first * page_size_, run.count * page_size_};
   }
-  std::size_t page_size() const noexcept { return page_size_; }
+  std::size_t page_size() const noexcept override { return page_size_; }
   std::size_t pages() const noexcept { return table_.pages(); }
   std::uint64_t size() const noexcept { return source_.size(); }
   const any_source& source() const noexcept { return source_; }
-  page_range memory() const noexcept { return memory_; }
+  page_range memory() const noexcept override { return memory_; }
+  const handle& on() const noexcept override { return *around_.on; }
   write_policy writes() const noexcept { return writes_; }
   paged_memory_statistics statistics() const noexcept;
 
@@ -103,6 +106,15 @@ class paged_region {
   std::size_t buffer_size() const noexcept { return most_at_once_ * page_size_; }
   // For the evictor: pages of shared memory that were claimed to leave, for everybody.
   bool drop(page_run claimed) const noexcept;
+
+  // For snapshots.
+  bool begin_watch(write_watcher& by) noexcept override { return watch_.begin(by); }
+  void end_watch() noexcept override { watch_.end(); }
+  bool is_written(std::size_t page) noexcept override;
+  bool may_be_unprotected(std::size_t page) noexcept override;
+  std::error_code read_source(std::size_t first, std::size_t count, std::span<std::byte> buffer,
+                              std::span<const std::byte>& bytes) noexcept override;
+  bool may_pass(std::error_code error, std::chrono::nanoseconds since) const noexcept override;
 
   // Around what the evictor does without its lock.
   void begin_eviction() noexcept { evictions_.fetch_add(1); }
@@ -117,12 +129,14 @@ class paged_region {
   static constexpr std::int64_t pause_before_retry = 1'000'000;  // nanoseconds, as the next
   static constexpr std::int64_t pause_for_huge_page = 10'000'000;
 
-  resolution serve_write(fault& raised, page_entry& at) noexcept;
+  resolution serve_write(fault& raised, std::size_t page, page_entry& at) noexcept;
+  resolution let_write(std::size_t page, paging_state before, fault* raised) noexcept;
   resolution refuse_writes() noexcept;
   resolution serve_missing(fault& raised, std::size_t page, table_block& block) noexcept;
-  resolution load(fault& raised, std::size_t page, bool for_writing) noexcept;
+  enum class load_for { reading, writing, what_was_written };
+  resolution load(fault& raised, std::size_t page, load_for what) noexcept;
   resolution install(fault& raised, std::size_t page, page_run run,
-                     std::span<const std::byte> bytes, bool opens) noexcept;
+                     std::span<const std::byte> bytes, load_for what) noexcept;
   resolution copy(fault& raised, page_run run, std::span<const std::byte> bytes,
                   flags<fill_mode> mode, bool is_wanted) const noexcept;
   void install_rest(fault& raised, page_run run, std::size_t page,
@@ -238,6 +252,7 @@ class paged_region {
   const std::chrono::milliseconds deadline_;
   overdue_pages overdue_;
   loads_under_way loads_;
+  write_watch watch_;
   eviction_hand hand_;  // with the evictor's lock held
   std::atomic<std::uint32_t> evictions_{0};
   std::atomic<bool> moves_{true};

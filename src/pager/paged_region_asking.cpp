@@ -161,8 +161,10 @@ std::error_code paged_region::open(std::size_t page, std::span<std::byte> buffer
   auto& at = entry(page);
   for (;;) {
     auto seen = at.load();
-    if (seen.state() == paging_state::dirty) return {};
-    if (seen.state() != paging_state::clean) {
+    // For a snapshot also what was written is protected.
+    const bool is_dirty = seen.state() == paging_state::dirty;
+    if (is_dirty && !watch_.is_on()) return {};
+    if (seen.state() != paging_state::clean && !is_dirty) {
       if (seen.state() == paging_state::absent || seen.state() == paging_state::failed) {
         if (const auto error = load_all({page, 1}, buffer)) return error;
       } else {
@@ -171,9 +173,7 @@ std::error_code paged_region::open(std::size_t page, std::span<std::byte> buffer
       continue;
     }
     if (!at.change(seen, seen.with(paging_state::opening))) continue;
-    const auto answer = resolve::unprotect(*around_.on, range_of({page, 1}));
-    at.change(paging_state::opening,
-              answer.is_resolved() ? paging_state::dirty : paging_state::clean);
+    const auto answer = let_write(page, seen.state(), nullptr);
     if (answer.is_resolved()) return {};
     if (answer.error()) return answer.error();
     pause();

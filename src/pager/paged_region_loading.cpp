@@ -103,7 +103,7 @@ bool paged_region::reserve(page_run& claimed, std::size_t page) noexcept {
 }
 
 // For a page that was claimed: with some around it, where there is room and the source gives them.
-resolution paged_region::load(fault& raised, std::size_t page, bool for_writing) noexcept {
+resolution paged_region::load(fault& raised, std::size_t page, load_for what) noexcept {
   auto run = claim_around(raised, page);
   if (moves() && is_window(run)) {
     const auto loaded = load_window(run, page);
@@ -127,9 +127,8 @@ resolution paged_region::load(fault& raised, std::size_t page, bool for_writing)
     around_.budget->release(page_size_);
     return fail_or_retry(page, *error);
   }
-  const bool opens = for_writing && writes_ != write_policy::none;
   const auto answer = is_shared() ? install_shared(raised, page, run, bytes)
-                                  : install(raised, page, run, bytes, opens);
+                                  : install(raised, page, run, bytes, what);
   if (answer.is_resolved()) load_ahead(raised);
   return answer;
 }
@@ -139,12 +138,19 @@ resolution paged_region::copy(fault& raised, page_run run, std::span<const std::
   return copied(run, is_wanted, [&] { return raised.copy(range_of(run), bytes, mode); });
 }
 
-// `opens` the page that was waited for: it can be written without another fault.
+// Where it is to be written, `opens` the page that was waited for: it can be written without
+// another fault, unless somebody is to be asked first.
 resolution paged_region::install(fault& raised, std::size_t page, page_run run,
-                                 std::span<const std::byte> bytes, bool opens) noexcept {
+                                 std::span<const std::byte> bytes, load_for what) noexcept {
   const page_run alone{page, 1};
   const auto bytes_of_page = bytes.subspan((page - run.first) * page_size_, page_size_);
-  if (!opens && run.count > 1 && bytes.size() <= first_alone_bytes) {
+  const write_watch::visit watch(watch_);
+  const bool may_open = what != load_for::reading && writes_ != write_policy::none;
+  const bool opens = may_open && watch.by() == nullptr;
+  // It may have been swapped out, and be there as it was written.
+  const bool is_dirty = may_open && what == load_for::what_was_written;
+  if (is_dirty && !opens) watch.by()->on_loss(page);
+  if (!opens && !is_dirty && run.count > 1 && bytes.size() <= first_alone_bytes) {
     if (const auto answer = copy(raised, run, bytes, fill(), true); answer.is_resolved()) {
       become(run, paging_state::clean, page);
       count(counts_.pages_loaded, run.count);
@@ -160,7 +166,7 @@ resolution paged_region::install(fault& raised, std::size_t page, page_run run,
     if (opens) entry(page).change(paging_state::opening, paging_state::loading);
     return refuse(page, run, answer);
   }
-  become(alone, opens ? paging_state::dirty : paging_state::clean, page);
+  become(alone, opens || is_dirty ? paging_state::dirty : paging_state::clean, page);
   count(counts_.pages_loaded, run.count);
   if (run.count > 1) install_rest(raised, run, page, bytes);
   return answer;

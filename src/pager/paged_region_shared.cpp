@@ -103,7 +103,7 @@ resolution paged_region::show(fault& raised, std::size_t page, table_block& bloc
   set({page + 1, held.count - 1}, paging_state::opening, paging_state::clean);
   set({page, 1}, paging_state::opening, paging_state::loading);
   forget({page, 1});
-  return load(raised, page, false);
+  return load(raised, page, load_for::reading);
 }
 
 // Here, where who has pinned them reads them.

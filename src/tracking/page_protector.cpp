@@ -89,16 +89,53 @@ void page_protector::protect_all() noexcept {
     work();
 }
 
+// After the first pass, what is wanted is pending but for what somebody wrote or dropped meanwhile.
+template <class Demand>
+void page_protector::for_each_wanted(saved_area& area, std::size_t first, std::size_t end,
+                                     Demand&& demand) const noexcept {
+  if (pass_ == pass::first && full_) {
+    for (auto page = first; page < end; ++page) demand(page);
+  } else {
+    const auto wanted = pass_ == pass::first ? page_bit::owed : page_bit::claimed;
+    area.pages.for_each_with(
+        static_cast<std::uint8_t>(wanted | page_bit::removed | page_bit::dirty), first, end,
+        demand);
+  }
+}
+
 void page_protector::protect_chunk(const chunk& part) noexcept {
   auto& area = *part.area;
+  if (area.kind == backing::paged) return protect_paged(area, part);
   found_in_chunk found;
   const int number = memory_.map().for_each_run(
       part.range, [&](const mapped_run& run) { look_at(area, run, found); });
+  has_found(area, found);
+  check(part, number, found.has_holes);
+}
+
+// Pages' states alone tell what was written, and the pager what of that is there: the rest it has
+// protected itself, or will when it brings it.
+void page_protector::protect_paged(saved_area& area, const chunk& part) noexcept {
+  found_in_chunk found;
+  const auto demand = [&](std::size_t page) {
+    if (area.pages.demand(page) || !area.pages.demand_unprotected(page)) return;
+    // Until it counts as protected nobody unprotects it.
+    if (!area.by_pager->may_be_unprotected(page)) {
+      area.pages.has_protected(page, page + 1);
+      return;
+    }
+    ++found.pages;
+    extend(area, page, page + 1, found.open);
+  };
+  for_each_wanted(area, area.first_page_of(part.range), area.end_page_of(part.range), demand);
+  has_found(area, found);
+}
+
+void page_protector::has_found(saved_area& area, const found_in_chunk& found) noexcept {
   settle(area, found.open);
   found_ += found.pages;
   (pass_ == pass::at_the_moment ? bytes_at_the_moment_ : bytes_ahead_) +=
       found.pages * area.page_size;
-  check(part, number, found.has_holes);
 }
 
 void page_protector::check(const chunk& part, int number, bool has_holes) noexcept {
@@ -123,21 +160,12 @@ void page_protector::look_at(saved_area& area, const mapped_run& run,
 
 // What bears a mark has not changed, but where marks aren't told, or where one was put on again
 // together with its neighbours' a moment after somebody wrote: the states tell. It may be wanted
-// all the same; after the first pass it is pending then, but for what somebody wrote or dropped
-// meanwhile.
+// all the same.
 void page_protector::demand_protected(saved_area& area, std::size_t first, std::size_t end,
                                       found_in_chunk& found) noexcept {
-  const auto demand = [&](std::size_t page) {
+  for_each_wanted(area, first, end, [&](std::size_t page) {
     if (!area.pages.demand(page)) demand_unprotected(area, page, found);
-  };
-  if (pass_ == pass::first && full_) {
-    for (auto page = first; page < end; ++page) demand(page);
-  } else {
-    const auto wanted = pass_ == pass::first ? page_bit::owed : page_bit::claimed;
-    area.pages.for_each_with(
-        static_cast<std::uint8_t>(wanted | page_bit::removed | page_bit::dirty), first, end,
-        demand);
-  }
+  });
 }
 
 // A drop is told before it is done. Where no marks tell afterwards, what was dropped is left for

@@ -57,6 +57,11 @@ class page_protector {
 
   void protect_all() noexcept;
   void protect_chunk(const chunk& part) noexcept;
+  void protect_paged(saved_area& area, const chunk& part) noexcept;
+  template <class Demand>
+  void for_each_wanted(saved_area& area, std::size_t first, std::size_t end,
+                       Demand&& demand) const noexcept;
+  void has_found(saved_area& area, const found_in_chunk& found) noexcept;
   void check(const chunk& part, int number, bool has_holes) noexcept;
   void look_at(saved_area& area, const mapped_run& run, found_in_chunk& found) noexcept;
   void demand_protected(saved_area& area, std::size_t first, std::size_t end,

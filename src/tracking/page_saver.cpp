@@ -39,15 +39,21 @@ void page_saver::walk(saved_area& area) noexcept {
   for (std::size_t page = area.pages.next_with(wanted, 0, end); page < end && memory_.is_saving();
        page = area.pages.next_with(wanted, page, end)) {
     serve();
-    if ((area.pages.at(page) & page_bit::absent) != 0)
+    if (area.kind == backing::paged)
+      save_paged(area, page);
+    else if ((area.pages.at(page) & page_bit::absent) != 0)
       put_absent(area, page);
     else if (const auto count = claim_run(area, page); count != 0)
       save_run(area, page, count);
   }
 }
 
+std::size_t page_saver::most_at_once(const saved_area& area, std::size_t first) const noexcept {
+  return std::min(buffer_.bytes().size() / area.page_size, area.pages.pages() - first);
+}
+
 std::size_t page_saver::claim_run(saved_area& area, std::size_t first) const noexcept {
-  const auto most = std::min(buffer_.bytes().size() / area.page_size, area.pages.pages() - first);
+  const auto most = most_at_once(area, first);
   std::size_t count = 0;
   while (count < most && area.pages.claim(first + count)) ++count;
   return count;

@@ -37,12 +37,17 @@ class page_saver {
 
  private:
   void walk(saved_area& area) noexcept;
+  std::size_t most_at_once(const saved_area& area, std::size_t first) const noexcept;
   std::size_t claim_run(saved_area& area, std::size_t first) const noexcept;
   void save_run(saved_area& area, std::size_t first, std::size_t count) noexcept;
   bool copy_run(saved_area& area, std::size_t first, std::size_t count) noexcept;
   bool find_holes(const saved_area& area, std::size_t first, std::size_t count) noexcept;
   bool probe(const saved_area& area, std::size_t page, std::size_t place) noexcept;
   void put_absent(saved_area& area, std::size_t first) noexcept;
+  void save_paged(saved_area& area, std::size_t first) noexcept;
+  static bool take_unwritten(saved_area& area, std::size_t page) noexcept;
+  bool read_source(const saved_area& area, std::size_t first, std::size_t count,
+                   std::span<const std::byte>& bytes) noexcept;
 
   void serve() noexcept;
   void serve_waiting() noexcept;

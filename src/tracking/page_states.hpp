@@ -22,6 +22,9 @@ inline constexpr std::uint8_t stored = 16;   // the last complete snapshot may h
 inline constexpr std::uint8_t zeroed = 32;   // zero in the snapshot under way
 inline constexpr std::uint8_t removed = 64;  // dropped since the last moment
 inline constexpr std::uint8_t absent = 128;  // was not there at the moment, but in the base: zero
+// Of what a pager serves the same bit: was as in the source at the moment, and may be written
+// since.
+inline constexpr std::uint8_t in_source = absent;
 }  // namespace page_bit
 
 class page_states {
@@ -62,6 +65,15 @@ class page_states {
       return true;
     });
   }
+  // The same for what is pending, and for which the source of a pager is as good.
+  bool claim_to_write_over_source(std::size_t page) noexcept {
+    return change(page, [](std::uint8_t& bits) {
+      if ((bits & (page_bit::pending | page_bit::claimed)) != page_bit::pending) return false;
+      bits = static_cast<std::uint8_t>((bits & ~page_bit::pending) | page_bit::claimed |
+                                       page_bit::dirty | page_bit::in_source);
+      return true;
+    });
+  }
   // The same also for what is pending and is not saved before it.
   bool claim_to_write_unsaved(std::size_t page) noexcept {
     return change(page, [](std::uint8_t& bits) {
@@ -72,6 +84,13 @@ class page_states {
     });
   }
   void release(std::size_t page) noexcept { clear(page, page_bit::claimed); }
+  // What was claimed to be saved is pending again.
+  void unclaim(std::size_t page) noexcept {
+    change(page, [](std::uint8_t& bits) {
+      bits = static_cast<std::uint8_t>((bits & ~page_bit::claimed) | page_bit::pending);
+      return true;
+    });
+  }
 
   // Makes what is protected pending. False if it is not protected, or somebody is at it.
   bool demand(std::size_t page) noexcept {

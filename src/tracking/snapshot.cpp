@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tracking/page_sink.hpp"
+#include "tracking/paged_area.hpp"
 #include "tracking/snapshot_engine.hpp"
 #include "tracking/snapshot_under_way.hpp"
 #include "tracking/snapshot_writer.hpp"
@@ -80,6 +81,11 @@ struct snapshotter::parts {
   parts(fault_handler* by, std::span<const snapshot_area> which, const snapshot_options& options)
       : areas(which.begin(), which.end()), engine(by, infos_of(which), options) {}
 
+  parts(std::span<detail::paged_area* const> which, const snapshot_options& options)
+      : engine(which, options) {
+    for (const auto* each : which) areas.push_back({each->memory(), each->page_size()});
+  }
+
   std::vector<snapshot_area> areas;
   std::shared_ptr<latest_file> latest = std::make_shared<latest_file>();
   detail::snapshot_engine engine;
@@ -117,6 +123,9 @@ snapshotter::snapshotter(std::span<const snapshot_area> areas, const snapshot_op
 snapshotter::snapshotter(fault_handler& by, std::span<const snapshot_area> areas,
                          const snapshot_options& options)
     : parts_(std::make_unique<parts>(&by, areas, options)) {}
+snapshotter::snapshotter(std::span<detail::paged_area* const> areas,
+                         const snapshot_options& options)
+    : parts_(std::make_unique<parts>(areas, options)) {}
 snapshotter::snapshotter(snapshotter&& other) noexcept = default;
 snapshotter& snapshotter::operator=(snapshotter&& other) noexcept = default;
 snapshotter::~snapshotter() = default;

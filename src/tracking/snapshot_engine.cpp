@@ -71,6 +71,22 @@ handle open_for(const snapshot_options& options, flags<feature> needed) {
   }
 }
 
+void check_serves_kernel_faults(const handle& on) {
+  if (on.serves_kernel_faults()) return;
+  throw_errno(EINVAL,
+              "snapshotter: the handler does not serve faults of system calls, which would fail "
+              "with EFAULT; open its handle with kernel_fault_policy::required");
+}
+
+void check_features(const handle& on, flags<feature> needed) {
+  if (const auto missing = needed - on.features(); !missing.empty())
+    throw_errno(EINVAL, "snapshotter: the handler's handle did not negotiate " +
+                            to_string(missing) + ": add it to its open_options");
+  if (on.features().has(feature::wp_async))
+    throw_errno(EINVAL, "snapshotter: the handler's handle negotiated " +
+                            to_string(flags(feature::wp_async)) + ", with which no write is told");
+}
+
 }  // namespace
 
 snapshot_engine::snapshot_engine(fault_handler* by, std::span<const region_info> areas,
@@ -86,6 +102,33 @@ snapshot_engine::snapshot_engine(fault_handler* by, std::span<const region_info>
   else
     open_own(areas, options);
   serve(areas);
+  protector_.emplace(*memory_, std::max(1U, options.protect_threads));
+}
+
+// Their pager has registered them, and hears of their faults first.
+snapshot_engine::snapshot_engine(std::span<paged_area* const> areas,
+                                 const snapshot_options& options)
+    : lookup_(page_lookup::scan), kinds_(areas.size(), backing::paged) {
+  if (areas.empty()) throw_errno(EINVAL, "snapshotter: no memory");
+  const auto& on = areas.front()->on();
+  flags<feature> needed = feature::pagefault_flag_wp;
+  std::vector<region_info> infos;
+  for (const auto* area : areas) {
+    if (&area->on() != &on)
+      throw_errno(EINVAL, "snapshotter " + to_string(area->memory()) +
+                              ": another pager serves it than the memory before it");
+    if (area->page_size() != uffd::page_size()) needed |= feature::wp_hugetlbfs_shmem;
+    infos.emplace_back().range = area->memory();
+    infos.back().page_size = area->page_size();
+  }
+  check_serves_kernel_faults(on);
+  check_features(on, needed);
+  memory_ = std::make_shared<snapshot_memory>(on, infos, kinds_, options.extra_memory, lookup_);
+  for (std::size_t i = 0; i < areas.size(); ++i) {
+    auto& area = *memory_->areas()[i];
+    area.by_pager = areas[i];
+    watched_.push_back(std::make_unique<watched_area>(memory_, area));
+  }
   protector_.emplace(*memory_, std::max(1U, options.protect_threads));
 }
 
@@ -119,21 +162,10 @@ void snapshot_engine::open_own(std::span<const region_info> areas,
 void snapshot_engine::use_given(std::span<const region_info> areas,
                                 const snapshot_options& options) {
   const auto& on = by_->on();
-  if (!on.serves_kernel_faults())
-    throw_errno(EINVAL,
-                "snapshotter: the handler does not serve faults of system calls, which would fail "
-                "with EFAULT; open its handle with kernel_fault_policy::required");
-  const auto check = [&](flags<feature> needed) {
-    if (const auto missing = needed - on.features(); !missing.empty())
-      throw_errno(EINVAL, "snapshotter: the handler's handle did not negotiate " +
-                              to_string(missing) + ": add it to its open_options");
-  };
-  check(needed_features(kinds_, false));
-  if (on.features().has(feature::wp_async))
-    throw_errno(EINVAL, "snapshotter: the handler's handle negotiated " +
-                            to_string(flags(feature::wp_async)) + ", with which no write is told");
+  check_serves_kernel_faults(on);
+  check_features(on, needed_features(kinds_, false));
   memory_ = std::make_shared<snapshot_memory>(on, areas, kinds_, options.extra_memory, lookup_);
-  check(needed_features(kinds_, must_hear_removals()));
+  check_features(on, needed_features(kinds_, must_hear_removals()));
 }
 
 void snapshot_engine::serve(std::span<const region_info> areas) {

@@ -13,8 +13,10 @@
 #include "tracking/event_barrier.hpp"
 #include "tracking/page_protector.hpp"
 #include "tracking/page_sink.hpp"
+#include "tracking/paged_area.hpp"
 #include "tracking/snapshot_memory.hpp"
 #include "tracking/snapshot_under_way.hpp"
+#include "tracking/watched_area.hpp"
 #include "uffd/detail/process.hpp"
 #include "uffd/fault_handler.hpp"
 #include "uffd/region_info.hpp"
@@ -36,6 +38,8 @@ class snapshot_engine {
   // With a handler of its own, or as a client of `by`. Throws std::system_error.
   snapshot_engine(fault_handler* by, std::span<const region_info> areas,
                   const snapshot_options& options, page_lookup lookup = page_lookup::scan);
+  // Of what pagers serve by one handle, which outlive it.
+  snapshot_engine(std::span<paged_area* const> areas, const snapshot_options& options);
   snapshot_engine(const snapshot_engine&) = delete;
   snapshot_engine& operator=(const snapshot_engine&) = delete;
   ~snapshot_engine();
@@ -61,10 +65,11 @@ class snapshot_engine {
   const page_lookup lookup_;
   std::vector<backing> kinds_;
   std::optional<fault_handler> own_;
-  fault_handler* by_;
+  fault_handler* by_ = nullptr;
   std::shared_ptr<snapshot_memory> memory_;
   std::optional<event_barrier> barrier_;
   std::vector<served_region> regions_;
+  std::vector<std::unique_ptr<watched_area>> watched_;
   std::optional<page_protector> protector_;
   std::mutex taking_;
   bool has_base_ = false;

@@ -72,39 +72,58 @@ void snapshot_memory::enter(stage next) noexcept {
   while (writes_under_way_.load(std::memory_order_seq_cst) != 0) std::this_thread::yield();
 }
 
-// Between a claim and its release lie a copy and an ioctl, never a wait for a sink.
 resolution snapshot_memory::on_write(saved_area& area, fault& raised) noexcept {
   if (raised.kind() != fault_kind::write_protect) return resolution::gone();
-  const counted_in counted(writes_under_way_);
   const auto since = monotonic_nanoseconds();
   const auto page = raised.offset() / area.page_size;
+  const auto unprotect = [&] { return raised.unprotect(); };
+  return let_write(area, page, false, unprotect, [&] {
+    if (!waiting_.add(raised, area.index, page, since)) return resolution::retry();
+    tell_news();
+    return resolution::deferred();
+  });
+}
+
+// Its source keeps for the snapshot what nobody has written yet. A pager would have to keep a page
+// that waits from everybody: it has it tried again.
+resolution snapshot_memory::on_write(saved_area& area, std::size_t page, bool is_as_in_source,
+                                     fault* raised) noexcept {
+  const auto unprotect = [&] {
+    return raised != nullptr ? raised->unprotect() : resolve::unprotect(on_, area.page(page));
+  };
+  return let_write(area, page, is_as_in_source, unprotect, [] { return resolution::retry(); });
+}
+
+// Between a claim and its release lie a copy and an ioctl, never a wait for a sink. Where the page
+// is pending it is copied first, unless it is in a source.
+template <class Unprotect, class Wait>
+resolution snapshot_memory::let_write(saved_area& area, std::size_t page, bool is_in_source,
+                                      Unprotect&& unprotect, Wait&& wait) noexcept {
+  const counted_in counted(writes_under_way_);
+  const auto since = monotonic_nanoseconds();
   for (int looks = 0;;) {
     const auto now = stage_.load(std::memory_order_seq_cst);
     const auto seen = area.pages.at(page);
+    bool is_mine = false;
     if (now == stage::pausing || (seen & page_bit::claimed) != 0) {
       // Mostly a copy is under way, which takes less time than coming again.
       if (++looks > most_looks) return resolution::retry();
       std::this_thread::yield();
     } else if (now == stage::resting) {
-      if (area.pages.claim_to_write_unsaved(page)) return let_write(area, raised, page);
+      is_mine = area.pages.claim_to_write_unsaved(page);
     } else if ((seen & page_bit::pending) == 0) {
-      if (!area.pages.claim_to_write(page)) continue;
-      const auto answer = let_write(area, raised, page);
-      note_wait(since);
-      return answer;
+      is_mine = area.pages.claim_to_write(page);
+    } else if (is_in_source) {
+      is_mine = area.pages.claim_to_write_over_source(page);
     } else if (!save_first(area, page)) {
-      if (!waiting_.add(raised, area.index, page, since)) return resolution::retry();
-      tell_news();
-      return resolution::deferred();
+      return wait();
     }
+    if (!is_mine) continue;
+    const auto answer = unprotect();
+    area.pages.release(page);
+    if (now == stage::saving) note_wait(since);
+    return answer;
   }
-}
-
-// What was claimed.
-resolution snapshot_memory::let_write(saved_area& area, fault& raised, std::size_t page) noexcept {
-  const auto answer = raised.unprotect();
-  area.pages.release(page);
-  return answer;
 }
 
 // False if no buffer is left. Whoever saves may wait for the last one.
@@ -124,13 +143,14 @@ bool snapshot_memory::save_first(saved_area& area, std::size_t page) noexcept {
 }
 
 // The drop goes on when its event is read, so whether the snapshot has the bytes from before it,
-// only the pages' marks could tell, which such memory keeps.
+// only the pages' marks could tell, which such memory keeps. Of what a pager serves it is told
+// late, when the page is wanted again.
 void snapshot_memory::on_remove(saved_area& area, page_range dropped) noexcept {
   if (area.kind == backing::anonymous && map_.tells_marks()) return;
   const auto part = dropped.intersection(area.range);
   if (part.empty()) return;
-  const std::uint8_t lost =
-      area.kind == backing::anonymous ? page_bit::removed | page_bit::dirty : page_bit::removed;
+  const bool is_private = area.kind == backing::anonymous || area.kind == backing::paged;
+  const std::uint8_t lost = is_private ? page_bit::removed | page_bit::dirty : page_bit::removed;
   std::uint8_t before = 0;
   for (auto page = area.first_page_of(part); page < area.end_page_of(part); ++page)
     before |= area.pages.set(page, lost);
@@ -208,9 +228,22 @@ snapshot_failure snapshot_memory::failure() const noexcept {
 bool snapshot_memory::copy(const saved_area& area, std::size_t first, std::size_t count,
                            std::span<std::byte> into) noexcept {
   const auto from = area.page(first, count);
+  // Reading what a pager has lost would ask the pager for it.
+  if (area.kind == backing::paged && !is_there(area, first, count)) return false;
   const int number = reader_.read(from, into.first(from.size()));
-  if (number == 0) return check(area, first, count);
+  if (number == 0) return area.kind == backing::paged || check(area, first, count);
   fail({system_error_of(number), "memory that is unmapped or may not be read", from});
+  return false;
+}
+
+bool snapshot_memory::is_there(const saved_area& area, std::size_t first,
+                               std::size_t count) noexcept {
+  bool is = true;
+  const int number = map_.for_each_run(area.page(first, count),
+                                       [&](const mapped_run& run) { is = is && run.is_there; });
+  if (number == 0 && is) return true;
+  fail({system_error_of(number != 0 ? number : ENODATA),
+        "memory was dropped while it was being saved", area.page(first, count)});
   return false;
 }
 

@@ -15,6 +15,7 @@
 #include "tracking/memory_reader.hpp"
 #include "tracking/page_map.hpp"
 #include "tracking/page_states.hpp"
+#include "tracking/paged_area.hpp"
 #include "tracking/pre_image_buffers.hpp"
 #include "tracking/waiting_writers.hpp"
 #include "uffd/fault.hpp"
@@ -31,6 +32,7 @@ enum class backing {
   anonymous,     // a page that was never touched bears no mark
   page_cache,    // shared or of huge pages: what isn't mapped may be in the page cache
   private_file,  // small pages of a file's, or their own copies
+  paged,         // what a pager serves, which protects pages, too: their marks say nothing
 };
 
 struct saved_area {
@@ -51,6 +53,7 @@ struct saved_area {
   const page_range range;
   const std::size_t page_size;
   const backing kind;
+  paged_area* by_pager = nullptr;  // of a paged one
   page_states pages;
   pre_image_buffers* buffers = nullptr;
 };
@@ -75,8 +78,11 @@ class snapshot_memory {
   std::size_t bytes() const noexcept;
   std::size_t largest_page() const noexcept;
 
-  // Callbacks: a write to a protected page; memory dropped.
+  // Callbacks: a write to a protected page; to one of a pager, which is not as in its source, or
+  // is, with a fault or without; memory dropped.
   resolution on_write(saved_area& area, fault& raised) noexcept;
+  resolution on_write(saved_area& area, std::size_t page, bool is_as_in_source,
+                      fault* raised) noexcept;
   void on_remove(saved_area& area, page_range dropped) noexcept;
 
   // The stages of a snapshot, one after the other. First, what is pending may be written all the
@@ -124,8 +130,11 @@ class snapshot_memory {
   enum class stage : std::uint8_t { resting, pausing, saving };
 
   void enter(stage next) noexcept;
-  resolution let_write(saved_area& area, fault& raised, std::size_t page) noexcept;
+  template <class Unprotect, class Wait>
+  resolution let_write(saved_area& area, std::size_t page, bool is_in_source, Unprotect&& unprotect,
+                       Wait&& wait) noexcept;
   bool save_first(saved_area& area, std::size_t page) noexcept;
+  bool is_there(const saved_area& area, std::size_t first, std::size_t count) noexcept;
   void forget_pending() noexcept;
   void let_all_through() noexcept;
 

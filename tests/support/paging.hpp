@@ -41,8 +41,9 @@ class any_pager {
     if (kind == pager_kind::shared_handler) {
       fault_handler_options how;
       how.forks = fork_policy::not_inherited;
-      how.open.optional = feature::missing_shmem | feature::minor_shmem |
-                          feature::missing_hugetlbfs | feature::wp_hugetlbfs_shmem;
+      how.open.optional = feature::pagefault_flag_wp | feature::missing_shmem |
+                          feature::minor_shmem | feature::missing_hugetlbfs |
+                          feature::wp_hugetlbfs_shmem;
       handler_.emplace([](fault&) -> resolution { return std::errc::invalid_argument; }, how);
       pager_.emplace(*handler_, options);
     } else if (kind == pager_kind::in_thread) {

@@ -21,6 +21,7 @@
 #include "support/memory.hpp"
 #include "support/sight.hpp"
 #include "tracking/page_sink.hpp"
+#include "tracking/paged_area.hpp"
 #include "tracking/snapshot_engine.hpp"
 #include "uffd/callbacks.hpp"
 #include "uffd/fault.hpp"
@@ -137,6 +138,16 @@ class pictured {
                     uffd::detail::page_lookup lookup = uffd::detail::page_lookup::scan)
       : areas_(std::move(areas)), pictures_(areas_.begin(), areas_.end()) {
     engine_ = std::make_unique<uffd::detail::snapshot_engine>(by, areas_, options, lookup);
+  }
+  // What pagers serve.
+  explicit pictured(const std::vector<uffd::detail::paged_area*>& paged,
+                    const snapshot_options& options = {}) {
+    for (const auto* each : paged) {
+      areas_.emplace_back().range = each->memory();
+      areas_.back().page_size = each->page_size();
+      pictures_.emplace_back(areas_.back());
+    }
+    engine_ = std::make_unique<uffd::detail::snapshot_engine>(paged, options);
   }
   explicit pictured(const test::memory& memory, const snapshot_options& options = {},
                     fault_handler* by = nullptr,

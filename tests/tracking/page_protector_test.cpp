@@ -157,13 +157,18 @@ TEST(many_protected_pages, are_protected_again_while_they_are_written) {
   for (std::size_t page = 0; page < count; ++page) write(memory.at(page), 1);
   test::pictured snapshots(memory);
   std::atomic<bool> is_over{false};
+  std::atomic<int> rounds{0};
   std::jthread writer([&] {
-    while (!is_over)
+    for (; !is_over; ++rounds)
       for (std::size_t page = 0; page < count; ++page)
         std::atomic_ref(memory.bytes()[page * page_size()]).store(std::byte{2});
   });
-  EXPECT_TRUE(
-      test::eventually([&] { return snapshots.take_full().protected_ahead > memory.size(); }));
+  const auto take_when_all_is_written = [&] {
+    const int seen = rounds;
+    EXPECT_TRUE(test::eventually([&] { return rounds >= seen + 2; }));
+    return snapshots.take().protected_ahead;
+  };
+  EXPECT_TRUE(test::eventually([&] { return take_when_all_is_written() > memory.size(); }));
   is_over = true;
 }
 

@@ -144,6 +144,25 @@ TEST(page_states, are_nobodys_until_they_are_protected) {
   EXPECT_FALSE(states.claim_to_write(1)) << "that claim is another one";
 }
 
+TEST(page_states, are_pending_again_when_a_claim_to_save_them_is_taken_back) {
+  page_states states(2);
+  protect(states, 0);
+  ASSERT_TRUE(states.claim(0));
+  states.unclaim(0);
+  EXPECT_EQ(states.at(0), pending | owed);
+}
+
+TEST(page_states, are_written_over_a_source_once_when_pending) {
+  page_states states(2);
+  EXPECT_FALSE(states.claim_to_write_over_source(0));
+  protect(states, 0);
+  EXPECT_TRUE(states.claim_to_write_over_source(0));
+  EXPECT_FALSE(states.claim_to_write_over_source(0));
+  states.release(0);
+  EXPECT_EQ(states.at(0), in_source | owed | dirty);
+  EXPECT_FALSE(states.claim_to_write_over_source(0));
+}
+
 TEST(page_states, are_dirty_when_they_are_forgotten_unprotected) {
   page_states states(2);
   protect(states, 0);

@@ -14,6 +14,7 @@ namespace detail {
 // What /proc/self/pagemap says of a page; nothing where it can't be asked.
 struct page_state {
   bool present;
+  bool swapped;  // or a marker
   bool write_protected;
 };
 inline std::optional<page_state> state_of_page(const handle& on, std::uintptr_t address) noexcept {
@@ -22,7 +23,7 @@ inline std::optional<page_state> state_of_page(const handle& on, std::uintptr_t 
   const auto position = static_cast<std::int64_t>(address / page_size() * sizeof entry);
   if (call_read_file("/proc/self/pagemap", position, &entry, sizeof entry) != sizeof entry)
     return std::nullopt;
-  return page_state{(entry >> 63 & 1) != 0, (entry >> 57 & 1) != 0};
+  return page_state{(entry >> 63 & 1) != 0, (entry >> 62 & 1) != 0, (entry >> 57 & 1) != 0};
 }
 
 // Tries again what answered EEXIST, without the write-protect marker that may sit on a missing

@@ -24,6 +24,7 @@ class pager;
 namespace detail {
 class paged_region;
 struct mapped_source;
+struct paged_memory_access;
 }  // namespace detail
 
 /// What was done for one mapping; zero unless pager_options::statistics.
@@ -39,7 +40,8 @@ struct paged_memory_statistics {
 /// Which access a pin is for.
 enum class pin_access {
   read,   ///< pages are there
-  write,  ///< pages are there and can be written without a fault; they count as written
+  write,  ///< pages are there and can be written without a fault, but for one after each snapshot
+          ///< (uffd::snapshotter); they count as written
 };
 
 /// Keeps pages where they are until it ends: they are there, also for system calls and for
@@ -150,6 +152,7 @@ class UFFDPP_EXPORT paged_memory {
 
  private:
   friend class pager;
+  friend struct detail::paged_memory_access;
   explicit paged_memory(std::unique_ptr<detail::mapped_source> mapped) noexcept;
 
   std::unique_ptr<detail::mapped_source> mapped_;

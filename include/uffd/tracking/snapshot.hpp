@@ -17,7 +17,10 @@
 
 namespace uffd {
 
+class paged_memory;
+
 namespace detail {
+class paged_area;
 class snapshot_under_way;
 }  // namespace detail
 
@@ -96,6 +99,14 @@ class [[nodiscard]] UFFDPP_EXPORT running_snapshot {
 ///   but on some kernels (Linux 6.1) it hangs when it writes to private huge pages.
 /// - After a snapshot that failed the next one has what that should have had.
 ///
+/// Paged memory that is written and never written back (write_policy::keep) is saved whole, too:
+/// what was written from memory, and the rest from its source, which loads nothing and evicts
+/// nothing. Its pager's threads serve the faults of both. Who writes to a page first waits for no
+/// copy, for the source has it; a page that is missing costs its first writer two faults instead of
+/// one. A source whose error does not pass until map_options::deadline makes the snapshot fail with
+/// that error; the memory is not touched by it. Pins for writing let a page be written without a
+/// fault until the next snapshot protects it.
+///
 /// Faults of system calls must be served, which takes permission (see uffd::support::advice()):
 /// else the application's own read(2) into protected memory would fail. Member functions may be
 /// called from any thread; a second take() while a snapshot is under way throws EBUSY. Its end
@@ -113,6 +124,17 @@ class UFFDPP_EXPORT snapshotter {
   /// feature::wp_hugetlbfs_shmem and feature::event_remove, before Linux 5.14 the latter for all.
   snapshotter(fault_handler& by, std::span<const snapshot_area> areas,
               const snapshot_options& options = {});
+  /// Of paged memory, which must outlive it, and may be moved. Throws std::system_error: EINVAL,
+  /// naming it, for another policy than write_policy::keep, a pager that serves faults in the
+  /// threads that raise them, and what the pager's handle lacks: kernel faults (pager_options::open
+  /// may require them), feature::pagefault_flag_wp; for too little snapshot_options::extra_memory;
+  /// EBUSY where another snapshotter saves it.
+  explicit snapshotter(const paged_memory& memory, const snapshot_options& options = {});
+  explicit snapshotter(paged_memory&& memory, const snapshot_options& options = {}) = delete;
+  /// The same of several, each an area of its own; EINVAL also where they are not of one pager, or
+  /// of pagers with one handler.
+  explicit snapshotter(std::span<const paged_memory* const> memory,
+                       const snapshot_options& options = {});
   snapshotter(snapshotter&& other) noexcept;
   snapshotter& operator=(snapshotter&& other) noexcept;
   ~snapshotter();
@@ -142,6 +164,7 @@ class UFFDPP_EXPORT snapshotter {
   }
 
  private:
+  snapshotter(std::span<detail::paged_area* const> areas, const snapshot_options& options);
   running_snapshot begin(const std::filesystem::path& path, snapshot_extent extent,
                          const std::function<void()>& stop, const std::function<void()>& go);
 
