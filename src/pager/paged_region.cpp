@@ -63,6 +63,19 @@ bool paged_region::is_resident(std::size_t page) const noexcept {
   return ::mincore(reinterpret_cast<void*>(begin), 1, &there) == 0 && (there & 1U) != 0;
 }
 
+// Where a mark on what is not there could be mistaken for it, nobody knows.
+bool paged_region::is_swapped_out(std::size_t page) const noexcept {
+  if (is_huge() || around_.on->features().has(feature::wp_unpopulated)) return false;
+  const auto seen = state_of_page(*around_.on, range_of({page, 1}).begin());
+  return seen && seen->swapped;
+}
+
+// Before it counts as what the source has.
+void paged_region::note_loss(std::size_t page) noexcept {
+  const write_watch::visit watch(watch_);
+  if (watch.by() != nullptr) watch.by()->on_loss(page);
+}
+
 // What was installed, but the pool had no huge page for it: some kernels say of that that it is
 // there (Linux 6.18). Then none of them is, and the pool is given some time.
 bool paged_region::drop_if_lacking(page_run installed) const noexcept {
@@ -126,8 +139,9 @@ resolution paged_region::serve_missing(fault& raised, std::size_t page,
       case paging_state::clean:
       case paging_state::dirty:
         if (is_shared()) return show(raised, page, block);
-        if (is_resident(page)) return resolution::resolved();
-        // Somebody has dropped it, or it was swapped out meanwhile.
+        if (is_resident(page) || is_swapped_out(page)) return resolution::resolved();
+        // Somebody has dropped it.
+        if (seen.state() == paging_state::dirty) note_loss(page);
         if (!at.change(seen, seen.with(paging_state::loading))) continue;
         forget({page, 1});
         if (seen.state() == paging_state::dirty)

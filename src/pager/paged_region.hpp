@@ -168,6 +168,8 @@ class paged_region final : public paged_area {
   }
   bool is_huge() const noexcept { return page_size_ != uffd::page_size(); }
   bool is_resident(std::size_t page) const noexcept;
+  bool is_swapped_out(std::size_t page) const noexcept;
+  void note_loss(std::size_t page) noexcept;
   bool drop_if_lacking(page_run installed) const noexcept;
   bool drop_private(page_range what) const noexcept;
   bool has_huge_page_leave() const noexcept;

@@ -161,9 +161,9 @@ std::error_code paged_region::open(std::size_t page, std::span<std::byte> buffer
   auto& at = entry(page);
   for (;;) {
     auto seen = at.load();
-    // For a snapshot also what was written is protected.
+    // For a snapshot also what was written is protected, and stays so after it.
     const bool is_dirty = seen.state() == paging_state::dirty;
-    if (is_dirty && !watch_.is_on()) return {};
+    if (is_dirty && !watch_.was_on()) return {};
     if (seen.state() != paging_state::clean && !is_dirty) {
       if (seen.state() == paging_state::absent || seen.state() == paging_state::failed) {
         if (const auto error = load_all({page, 1}, buffer)) return error;

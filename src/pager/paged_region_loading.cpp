@@ -147,9 +147,8 @@ resolution paged_region::install(fault& raised, std::size_t page, page_run run,
   const write_watch::visit watch(watch_);
   const bool may_open = what != load_for::reading && writes_ != write_policy::none;
   const bool opens = may_open && watch.by() == nullptr;
-  // It may have been swapped out, and be there as it was written.
+  // What was written counts as written, whatever became of it.
   const bool is_dirty = may_open && what == load_for::what_was_written;
-  if (is_dirty && !opens) watch.by()->on_loss(page);
   if (!opens && !is_dirty && run.count > 1 && bytes.size() <= first_alone_bytes) {
     if (const auto answer = copy(raised, run, bytes, fill(), true); answer.is_resolved()) {
       become(run, paging_state::clean, page);

@@ -26,7 +26,8 @@ bool paged_region::may_be_unprotected(std::size_t page) noexcept {
   auto* const block = table_.find(page);
   if (block == nullptr) return false;
   const auto state = (*block)[page % page_table::pages_per_block].load().state();
-  return state == paging_state::dirty || state == paging_state::opening;
+  return state == paging_state::dirty || state == paging_state::opening ||
+         state == paging_state::loading;
 }
 
 std::error_code paged_region::read_source(std::size_t first, std::size_t count,

@@ -39,6 +39,8 @@ std::vector<detail::paged_area*> areas_of(std::span<const paged_memory* const> m
   std::vector<detail::paged_area*> areas;
   for (const auto* each : memory) {
     auto& mapped = detail::paged_memory_access::mapped(*each);
+    if (mapped.home.in_child())
+      detail::throw_errno(EOWNERDEAD, "snapshotter of paged memory in a forked child");
     check(mapped);
     areas.push_back(&mapped.region);
   }

@@ -27,11 +27,14 @@ class write_watch {
   };
 
   bool is_on() const noexcept { return by_.load(std::memory_order_relaxed) != nullptr; }
+  // Also before: what was written may be protected since.
+  bool was_on() const noexcept { return was_on_.load(std::memory_order_relaxed); }
 
   // False if there is one. Returns once nobody is inside who has not seen it.
   bool begin(write_watcher& by) noexcept {
     const std::lock_guard lock(changing_);
     if (is_on()) return false;
+    was_on_.store(true, std::memory_order_relaxed);
     by_.store(&by, std::memory_order_seq_cst);
     grace_.wait();
     return true;
@@ -46,6 +49,7 @@ class write_watch {
  private:
   grace_period grace_;
   std::atomic<write_watcher*> by_{nullptr};
+  std::atomic<bool> was_on_{false};
   std::mutex changing_;
 };
 

@@ -22,6 +22,9 @@ page_saver::page_saver(snapshot_memory& memory, page_sink& sink, bool has_base)
 }
 
 void page_saver::run() noexcept {
+  // A source may take long: before it is read nobody needs a buffer any more.
+  for (auto& area : memory_.areas())
+    if (area->kind == backing::paged) save_written(*area);
   for (auto& area : memory_.areas()) walk(*area);
   while (memory_.is_saving()) {
     const auto seen = memory_.news();

@@ -44,6 +44,8 @@ class page_saver {
   bool find_holes(const saved_area& area, std::size_t first, std::size_t count) noexcept;
   bool probe(const saved_area& area, std::size_t page, std::size_t place) noexcept;
   void put_absent(saved_area& area, std::size_t first) noexcept;
+  void save_written(saved_area& area) noexcept;
+  std::size_t claim_written(saved_area& area, std::size_t first) const noexcept;
   void save_paged(saved_area& area, std::size_t first) noexcept;
   static bool take_unwritten(saved_area& area, std::size_t page) noexcept;
   bool read_source(const saved_area& area, std::size_t first, std::size_t count,

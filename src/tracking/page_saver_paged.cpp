@@ -22,6 +22,21 @@ bool claim_if(saved_area& area, std::size_t page, bool is_written) noexcept {
 
 }  // namespace
 
+void page_saver::save_written(saved_area& area) noexcept {
+  const auto end = area.pages.pages();
+  for (auto page = area.pages.next_with(page_bit::pending, 0, end);
+       page < end && memory_.is_saving();
+       page = area.pages.next_with(page_bit::pending, page, end)) {
+    if (const auto count = claim_written(area, page); count != 0) {
+      save_run(area, page, count);
+      serve();
+    } else {
+      ++page;
+    }
+  }
+  serve();
+}
+
 // Whoever writes to what the source has need not wait until it is read.
 void page_saver::save_paged(saved_area& area, std::size_t first) noexcept {
   const auto most = most_at_once(area, first);
@@ -32,8 +47,15 @@ void page_saver::save_paged(saved_area& area, std::size_t first) noexcept {
     if (read_source(area, first, count, bytes)) put(area, first, bytes);
     return;
   }
-  while (count < most && claim_if(area, first + count, true)) ++count;
+  count = claim_written(area, first);
   if (count != 0) save_run(area, first, count);
+}
+
+std::size_t page_saver::claim_written(saved_area& area, std::size_t first) const noexcept {
+  const auto most = most_at_once(area, first);
+  std::size_t count = 0;
+  while (count < most && claim_if(area, first + count, true)) ++count;
+  return count;
 }
 
 bool page_saver::take_unwritten(saved_area& area, std::size_t page) noexcept {

@@ -16,19 +16,6 @@ constexpr int most_looks = 64;  // at a page that another thread is at
 
 std::error_code system_error_of(int number) noexcept { return {number, std::system_category()}; }
 
-class counted_in {
- public:
-  explicit counted_in(std::atomic<std::uint32_t>& count) noexcept : count_(count) {
-    count_.fetch_add(1, std::memory_order_seq_cst);
-  }
-  counted_in(const counted_in&) = delete;
-  counted_in& operator=(const counted_in&) = delete;
-  ~counted_in() { count_.fetch_sub(1, std::memory_order_release); }
-
- private:
-  std::atomic<std::uint32_t>& count_;
-};
-
 }  // namespace
 
 snapshot_memory::snapshot_memory(const handle& on, std::span<const region_info> areas,
@@ -65,11 +52,10 @@ std::size_t snapshot_memory::largest_page() const noexcept {
   return largest;
 }
 
-// Whoever began in the stage before has finished then: each counts himself before he looks at the
-// stage, and in this order all threads see it.
+// Whoever began in the stage before has finished then.
 void snapshot_memory::enter(stage next) noexcept {
   stage_.exchange(next, std::memory_order_seq_cst);
-  while (writes_under_way_.load(std::memory_order_seq_cst) != 0) std::this_thread::yield();
+  writes_under_way_.wait();
 }
 
 resolution snapshot_memory::on_write(saved_area& area, fault& raised) noexcept {
@@ -99,7 +85,7 @@ resolution snapshot_memory::on_write(saved_area& area, std::size_t page, bool is
 template <class Unprotect, class Wait>
 resolution snapshot_memory::let_write(saved_area& area, std::size_t page, bool is_in_source,
                                       Unprotect&& unprotect, Wait&& wait) noexcept {
-  const counted_in counted(writes_under_way_);
+  const grace_period::reader under_way(writes_under_way_);
   const auto since = monotonic_nanoseconds();
   for (int looks = 0;;) {
     const auto now = stage_.load(std::memory_order_seq_cst);
@@ -238,9 +224,12 @@ bool snapshot_memory::copy(const saved_area& area, std::size_t first, std::size_
 
 bool snapshot_memory::is_there(const saved_area& area, std::size_t first,
                                std::size_t count) noexcept {
+  // Of a huge page a mark may be left, which looks as if it was swapped out.
+  const bool is_small = area.page_size == page_size();
   bool is = true;
-  const int number = map_.for_each_run(area.page(first, count),
-                                       [&](const mapped_run& run) { is = is && run.is_there; });
+  const int number = map_.for_each_run(area.page(first, count), [&](const mapped_run& run) {
+    is = is && (run.is_present || (run.is_there && is_small));
+  });
   if (number == 0 && is) return true;
   fail({system_error_of(number != 0 ? number : ENODATA),
         "memory was dropped while it was being saved", area.page(first, count)});

@@ -12,6 +12,7 @@
 #include <system_error>
 #include <vector>
 
+#include "detail/grace_period.hpp"
 #include "tracking/memory_reader.hpp"
 #include "tracking/page_map.hpp"
 #include "tracking/page_states.hpp"
@@ -145,7 +146,7 @@ class snapshot_memory {
   std::vector<std::unique_ptr<pre_image_buffers>> buffers_;
   waiting_writers waiting_;
   std::atomic<stage> stage_{stage::resting};
-  std::atomic<std::uint32_t> writes_under_way_{0};  // in on_write()
+  grace_period writes_under_way_;  // in on_write()
   std::atomic<bool> has_failed_{false};
   std::atomic<std::uint32_t> news_{0};
   std::atomic<std::size_t> pre_images_{0};

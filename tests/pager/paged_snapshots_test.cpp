@@ -228,6 +228,29 @@ TEST_P(snapshot_of_paged, memory_waits_for_a_source_whose_error_passes) {
   EXPECT_EQ(snapshots.of().complete, memory().now);
 }
 
+// What was written is saved before anything is read.
+TEST_P(snapshot_of_paged, memory_keeps_no_buffer_from_writers_while_a_source_is_slow) {
+  memory().write(1, 1);
+  memory().write(3, 3);
+  auto snapshots = pictures({.extra_memory = memory().page_size()});
+  test::signal reads;
+  test::signal goes_on;
+  memory().source.reading_fails = [&] {
+    reads.set();
+    EXPECT_TRUE(goes_on.comes());
+    return std::error_code();
+  };
+  const auto expected = memory().now;
+  const auto running = snapshots.begin();
+  ASSERT_TRUE(reads.comes());
+  memory().write(1, 10);
+  memory().write(3, 30);
+  goes_on.set();
+  running->wait();
+  running->report();
+  EXPECT_EQ(snapshots.of().complete, expected);
+}
+
 // Whoever writes to a page goes on while it is read for the snapshot.
 TEST_P(snapshot_of_paged, memory_keeps_no_writer_waiting_for_a_slow_source) {
   memory().read(1);
@@ -257,13 +280,11 @@ TEST_P(snapshot_of_paged, memory_fails_where_what_was_written_is_dropped) {
     ASSERT_EQ(::madvise(memory().page(1).data(), memory().page_size(), MADV_DONTNEED), 0);
     memory().now[memory().page_size()] = test::source_byte(memory().page_size());
   };
-  if (GetParam().backing != page_backing::huge) {
-    const auto refusal = test::refusal_of([&] { snapshots.take({}, drop); });
-    EXPECT_EQ(refusal.number, ENODATA);
-    EXPECT_TRUE(refusal.names("dropped")) << refusal.words;
-    memory().read(1);
-    memory().write(1, 1);
-  }
+  const auto refusal = test::refusal_of([&] { snapshots.take({}, drop); });
+  EXPECT_EQ(refusal.number, ENODATA);
+  EXPECT_TRUE(refusal.names("dropped")) << refusal.words;
+  memory().read(1);
+  memory().write(1, 1);
   snapshots.take();
   EXPECT_EQ(snapshots.of().complete, memory().now);
   drop();
@@ -275,6 +296,35 @@ TEST_P(snapshot_of_paged, memory_fails_where_what_was_written_is_dropped) {
   memory().write(1, 4);
   snapshots.take();
   EXPECT_EQ(snapshots.of().complete, memory().now);
+}
+
+TEST_P(snapshot_of_paged, memory_has_what_came_again_though_its_source_failed_at_first) {
+  memory().write(1, 1);
+  auto snapshots = pictures();
+  snapshots.take();
+  ASSERT_EQ(::madvise(memory().page(1).data(), memory().page_size(), MADV_DONTNEED), 0);
+  memory().now[memory().page_size()] = test::source_byte(memory().page_size());
+  std::atomic<int> failures{1};
+  memory().source.reading_fails = [&] {
+    return failures-- > 0 ? std::make_error_code(std::errc::connection_reset) : std::error_code();
+  };
+  memory().read(1);
+  EXPECT_LT(failures, 0) << "it was asked again";
+  snapshots.take();
+  EXPECT_EQ(snapshots.of().numbers_put(), numbers{1});
+  EXPECT_EQ(snapshots.of().complete, memory().now);
+}
+
+TEST_P(snapshot_of_paged, memory_that_is_pinned_afterwards_is_written_without_a_fault) {
+  memory().write(1, 1);
+  {
+    auto snapshots = pictures();
+    snapshots.take();
+  }
+  const auto pinned = memory().memory.pin(memory().page(1), pin_access::write);
+  const auto before = memory().memory.statistics().faults;
+  memory().write(1, 10);
+  EXPECT_EQ(memory().memory.statistics().faults, before);
 }
 
 TEST_P(snapshot_of_paged, memory_belongs_to_one_snapshotter_at_a_time) {

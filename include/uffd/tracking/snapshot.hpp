@@ -104,13 +104,16 @@ class [[nodiscard]] UFFDPP_EXPORT running_snapshot {
 /// nothing. Its pager's threads serve the faults of both. Who writes to a page first waits for no
 /// copy, for the source has it; a page that is missing costs its first writer two faults instead of
 /// one. A source whose error does not pass until map_options::deadline makes the snapshot fail with
-/// that error; the memory is not touched by it. Pins for writing let a page be written without a
-/// fault until the next snapshot protects it.
+/// that error; the memory is not touched by it. One that hangs keeps no writer waiting, but the
+/// snapshot, and whoever cancels it. Pins for writing let a page be written without a fault until
+/// the next snapshot protects it. Paged memory must not be dropped: a snapshot fails (ENODATA) that
+/// should have what was written, or one after that has what is there only once it was touched.
 ///
 /// Faults of system calls must be served, which takes permission (see uffd::support::advice()):
 /// else the application's own read(2) into protected memory would fail. Member functions may be
 /// called from any thread; a second take() while a snapshot is under way throws EBUSY. Its end
-/// cancels what is under way, and takes all protection away. Move-only.
+/// cancels what is under way, and takes all protection away; paged memory's when it is written.
+/// Move-only.
 class UFFDPP_EXPORT snapshotter {
  public:
   /// With threads of its own. Throws std::system_error as handle::open() and

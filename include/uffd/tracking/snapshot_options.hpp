@@ -43,7 +43,7 @@ struct snapshot_report {
   std::size_t zero_bytes = 0;               ///< of pages that were there, or are in the base
   std::size_t pre_images = 0;               ///< pages kept aside, for they were written before
   std::size_t peak_extra_memory = 0;        ///< bytes: pages kept aside, and one batch
-  std::chrono::nanoseconds longest_wait{};  ///< of a writer that a fault held up, about
+  std::chrono::nanoseconds longest_wait{};  ///< of a writer held up by one fault, about
 };
 
 }  // namespace uffd
