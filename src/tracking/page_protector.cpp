@@ -28,7 +28,7 @@ constexpr auto unmapped = "write-protecting memory; was a part of it unmapped or
 
 // Protecting a range passes over what is not mapped in it.
 bool is_whole(page_range range) noexcept {
-  std::array<unsigned char, 4096> there;
+  std::array<unsigned char, 4096> there{};
   while (!range.empty()) {
     const auto now = std::min(range.size(), there.size() * page_size());
     if (::mincore(reinterpret_cast<void*>(range.begin()), now, there.data()) != 0 &&

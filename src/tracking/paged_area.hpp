@@ -20,15 +20,13 @@ class write_watcher {
   write_watcher() = default;
   write_watcher(const write_watcher&) = delete;
   write_watcher& operator=(const write_watcher&) = delete;
+  virtual ~write_watcher() = default;
 
   // Unprotects a page, for a fault or without one, if it may be written now; else answers that it
   // is to be tried again. The page can't leave meanwhile. On the fault path.
   virtual resolution on_write(std::size_t page, bool is_as_in_source, fault* raised) noexcept = 0;
   // A page that was written is gone, and comes from the source again.
   virtual void on_loss(std::size_t page) noexcept = 0;
-
- protected:
-  ~write_watcher() = default;
 };
 
 // Its pages are in memory where they were written, and as in the source otherwise. What was not
@@ -38,6 +36,7 @@ class paged_area {
   paged_area() = default;
   paged_area(const paged_area&) = delete;
   paged_area& operator=(const paged_area&) = delete;
+  virtual ~paged_area() = default;
 
   virtual page_range memory() const noexcept = 0;
   virtual std::size_t page_size() const noexcept = 0;
@@ -58,9 +57,6 @@ class paged_area {
                                       std::span<const std::byte>& bytes) noexcept = 0;
   // Whether that may succeed yet, so long after the first try.
   virtual bool may_pass(std::error_code error, std::chrono::nanoseconds since) const noexcept = 0;
-
- protected:
-  ~paged_area() = default;
 };
 
 }  // namespace uffd::detail

@@ -139,6 +139,7 @@ class snapshot_memory {
   void forget_pending() noexcept;
   void let_all_through() noexcept;
 
+  grace_period writes_under_way_;  // in on_write()
   handle on_;
   page_map map_;
   memory_reader reader_;
@@ -146,7 +147,6 @@ class snapshot_memory {
   std::vector<std::unique_ptr<pre_image_buffers>> buffers_;
   waiting_writers waiting_;
   std::atomic<stage> stage_{stage::resting};
-  grace_period writes_under_way_;  // in on_write()
   std::atomic<bool> has_failed_{false};
   std::atomic<std::uint32_t> news_{0};
   std::atomic<std::size_t> pre_images_{0};

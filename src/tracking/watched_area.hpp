@@ -23,7 +23,7 @@ class watched_area final : public write_watcher {
       throw_errno(EBUSY, "snapshotter " + to_string(area_.range) +
                              ": another snapshotter saves this paged memory");
   }
-  ~watched_area() {
+  ~watched_area() override {
     if (!home_.in_child()) area_.by_pager->end_watch();
   }
 
