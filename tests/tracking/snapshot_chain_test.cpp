@@ -12,9 +12,11 @@
 #include <vector>
 
 #include "support/refusal.hpp"
+#include "support/requires.hpp"
 #include "support/resident.hpp"
 #include "support/scratch_folder.hpp"
 #include "support/snapshots.hpp"
+#include "support/zero_page.hpp"
 #include "tracking/file_bytes.hpp"
 #include "tracking/snapshot_index.hpp"
 #include "uffd/mapping.hpp"
@@ -213,6 +215,7 @@ TEST(snapshot_chain, restores_to_memory_of_other_content_if_told_so) {
 }
 
 TEST(snapshot_chain, restores_without_touching_zeroes) {
+  UFFDPP_REQUIRE(test::zero_page());
   const test::scratch_folder folder;
   bytes memory(1000 * page_size());
   test::change_page(memory, 700, 1);
