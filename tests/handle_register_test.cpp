@@ -144,7 +144,7 @@ TEST(handle_register, read_write_protect_is_EINVAL_before_linux_7_3) {
 
 TEST(handle_register, range_with_a_hole_is_registered_around_it) {
   const auto on = handle::open();
-  const memory three(memory_kind::anonymous, 3);
+  const auto& three = test::memory_for_good(memory_kind::anonymous, 3);
   ASSERT_EQ(::munmap(three.bytes().data() + page_size(), page_size()), 0);
   EXPECT_EQ(refused(on, three.range()).number, 0);
   EXPECT_TRUE(on.copy(three.at(0), test::filled(page_size(), 1)));

@@ -45,7 +45,7 @@ class message_events : public testing::Test {
     if (on_) static_cast<void>(on_->unregister(memory_.range()));
   }
 
-  const memory memory_{memory_kind::anonymous, 4};
+  const memory& memory_ = test::memory_for_good(memory_kind::anonymous, 4);
   std::optional<handle> on_;
 };
 

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <ostream>
 #include <span>
 #include <string>
@@ -113,6 +114,13 @@ class memory {
 
   uffd::mapping mapping_;
 };
+
+// For tests that leave a hole in it. It is never unmapped: what others have mapped into the hole by
+// the end of the test (a sanitizer, a thread that starts) would be unmapped with it.
+inline const memory& memory_for_good(memory_kind kind, std::size_t pages) {
+  static auto& all = *new std::deque<memory>;
+  return all.emplace_back(kind, pages);
+}
 
 // Keeps the addresses next to a range mapped. Once the range is unmapped, nothing that is larger
 // takes its place, as a sanitizer's memory or a buffer of the test else might at once.

@@ -200,7 +200,7 @@ class protected_pages : public testing::TestWithParam<bool> {
 
   void SetUp() override {
     UFFDPP_REQUIRE(test::snapshots_of(test::memory_kind::anonymous, pages));
-    memory_.emplace(test::memory_kind::anonymous, pages);
+    memory_ = &test::memory_for_good(test::memory_kind::anonymous, pages);
     for (std::size_t page = 0; page < pages; ++page) write(memory().at(page), 1);
     snapshots_.emplace(memory());
     if (GetParam()) snapshots().take();
@@ -212,7 +212,7 @@ class protected_pages : public testing::TestWithParam<bool> {
   }
 
  private:
-  std::optional<test::memory> memory_;
+  const test::memory* memory_ = nullptr;
   std::optional<test::pictured> snapshots_;
 };
 INSTANTIATE_TEST_SUITE_P(snapshots, protected_pages, testing::Bool(),

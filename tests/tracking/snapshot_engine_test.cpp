@@ -182,18 +182,20 @@ TEST_F(snapshot_engine, fails_where_memory_is_unmapped_and_leaves_the_rest_alone
 }
 
 TEST_F(snapshot_engine, fails_where_memory_was_moved) {
-  test::pictured snapshots(memory());
+  const auto& moved = test::memory_for_good(test::memory_kind::anonymous, pages);
+  for (std::size_t page = 0; page < pages; ++page) write(moved.at(page), 1);
+  test::pictured snapshots(moved);
   snapshots.take();
-  const auto room = mapping::anonymous(memory().size());
+  const auto room = mapping::anonymous(moved.size());
   void* const to = room.bytes().data();
   const auto running = snapshots.begin({}, test::nothing_to_stop, [&] {
-    for (std::size_t page = 0; page < pages; ++page) write(memory().at(page), 2);
+    for (std::size_t page = 0; page < pages; ++page) write(moved.at(page), 2);
   });
   running->wait();
   running->report();
-  ASSERT_EQ(::mremap(memory().bytes().data(), memory().size(), memory().size(),
-                     MREMAP_MAYMOVE | MREMAP_FIXED, to),
-            to);
+  ASSERT_EQ(
+      ::mremap(moved.bytes().data(), moved.size(), moved.size(), MREMAP_MAYMOVE | MREMAP_FIXED, to),
+      to);
   EXPECT_NE(test::thrown([&] { snapshots.take_full(); }), 0);
   write(room.range().begin(), 3);
 }

@@ -84,10 +84,10 @@ TEST_P(write_tracker_with, either_engine_tells_what_it_found_before_an_error_fir
 // Moved next to what is tracked it would become one mapping with that, and the kernel (6.18) tracks
 // neither any more.
 TEST_P(write_tracker_with, either_engine_does_not_follow_what_is_moved) {
-  const auto memory = mapping::anonymous(2 * page_size());
+  const auto& memory = test::memory_for_good(test::memory_kind::anonymous, 2);
   const auto room = mapping::anonymous(3 * page_size());
   const write_tracker tracker(GetParam());
-  const auto tracked = tracker.track(memory);
+  const auto tracked = tracker.track(memory.mapping());
   void* const to = room.bytes().data() + page_size();
   void* const moved = ::mremap(memory.bytes().data() + page_size(), page_size(), page_size(),
                                MREMAP_MAYMOVE | MREMAP_FIXED, to);

@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "support/memory.hpp"
 #include "support/requires.hpp"
 #include "support/sight.hpp"
 #include "support/tracking.hpp"
@@ -121,14 +122,15 @@ TEST_F(written_page_collector, protects_again_across_borders_of_mappings) {
 }
 
 TEST_F(written_page_collector, does_not_tell_what_was_unmapped) {
+  const auto& holed = test::memory_for_good(test::memory_kind::anonymous, 3);
   const write_tracker tracker(tracker_engine::synchronous);
-  const auto tracked = tracker.track(memory);
-  write(at(5));
-  write(at(6));
-  ASSERT_EQ(::munmap(reinterpret_cast<void*>(at(6)), uffd::page_size()), 0);
-  EXPECT_EQ(collected(tracked), runs{page(5)});
-  write(at(5));
-  EXPECT_EQ(collected(tracked), runs{page(5)});
+  const auto tracked = tracker.track(holed.mapping());
+  write(holed.at(1));
+  write(holed.at(2));
+  ASSERT_EQ(::munmap(holed.bytes().data() + 2 * uffd::page_size(), uffd::page_size()), 0);
+  EXPECT_EQ(collected(tracked), runs{holed.page(1)});
+  write(holed.at(1));
+  EXPECT_EQ(collected(tracked), runs{holed.page(1)});
 }
 
 }  // namespace
