@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "pattern.hpp"
+#include "support/swap.hpp"
 
 namespace uffd::chaos {
 
@@ -39,7 +40,8 @@ void paged_worker::do_something() {
   if (what < 82) return flush();
   if (what < 87) return pin_to_read();
   if (what < 92) return can_write() ? pin_to_write() : pin_to_read();
-  if (what < 98) return prefetch();
+  if (what < 97) return prefetch();
+  if (what < 99) return page_out();
   advise();
 }
 
@@ -132,6 +134,7 @@ void paged_worker::flush() {
 }
 
 void paged_worker::check_presence(part pages) {
+  if (test::swap_space().empty()) return;
   std::array<unsigned char, 8> there{};
   const auto bytes = bytes_of(pages);
   if (::mincore(const_cast<std::byte*>(bytes.data()), bytes.size(), there.data()) != 0)
@@ -203,6 +206,13 @@ void paged_worker::prefetch() {
   if (const auto error = all_.memory->prefetch(bytes_of(pages)))
     wrong(error.message().c_str(), pages.first, pages.count, 0, 0);
   all_.tally->prefetches.fetch_add(1, std::memory_order_relaxed);
+}
+
+// Where there is swap space. What is swapped out is no less the memory's.
+void paged_worker::page_out() {
+  where_.doing("pages out");
+  const auto bytes = bytes_of(some_pages(100));
+  static_cast<void>(::madvise(const_cast<std::byte*>(bytes.data()), bytes.size(), MADV_PAGEOUT));
 }
 
 void paged_worker::advise() {

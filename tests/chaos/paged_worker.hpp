@@ -53,6 +53,7 @@ class paged_worker {
   void pin_to_read();
   void pin_to_write();
   void prefetch();
+  void page_out();
   void advise();
 
   bool can_write() const { return all_.writes != write_policy::none; }

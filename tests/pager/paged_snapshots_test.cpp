@@ -22,6 +22,7 @@
 #include "support/refusal.hpp"
 #include "support/requires.hpp"
 #include "support/sight.hpp"
+#include "support/swap.hpp"
 
 namespace uffd {
 namespace {
@@ -123,6 +124,35 @@ TEST_P(snapshot_of_paged, memory_has_what_was_written_before_the_moment) {
     EXPECT_EQ(report.protected_in_pause, 3 * memory().page_size());
     ASSERT_EQ(snapshots.of().complete, expected);
   }
+}
+
+TEST_P(snapshot_of_paged, memory_has_what_was_swapped_out) {
+  if (GetParam().backing == page_backing::huge) GTEST_SKIP() << "huge pages are not swapped out";
+  UFFDPP_REQUIRE(test::swap_space());
+  const page_range all(memory().at(0), pages * page_size());
+  memory().read(1);
+  memory().write(2, 20);
+  memory().write(3, 30);
+  auto snapshots = pictures();
+  for (const int value : {40, 50, 60}) {
+    ASSERT_TRUE(test::swap_out(all));
+    std::vector<std::byte> expected;
+    snapshots.take(
+        {},
+        [&] {
+          memory().write(3, value);
+          expected = memory().now;
+          EXPECT_TRUE(value != 60 || test::swap_out(all));
+        },
+        [&] {
+          for (std::size_t page = 0; page < 3; ++page) memory().write(page, value + 1);
+        });
+    ASSERT_EQ(snapshots.of().complete, expected);
+  }
+  ASSERT_TRUE(test::swap_out(all));
+  snapshots.take();
+  EXPECT_EQ(snapshots.of().numbers_put(), (numbers{0, 1, 2}));
+  EXPECT_EQ(snapshots.of().complete, memory().now);
 }
 
 TEST_P(snapshot_of_paged, memory_takes_no_copy_of_what_the_source_has) {

@@ -17,6 +17,7 @@
 #include "support/requires.hpp"
 #include "support/saved_memory.hpp"
 #include "support/sight.hpp"
+#include "support/swap.hpp"
 #include "uffd/unique_fd.hpp"
 
 namespace uffd {
@@ -77,6 +78,34 @@ TEST_P(snapshot_of, memory_after_another_has_what_changed) {
   EXPECT_EQ(snapshots.of().at(3), 4);
   snapshots.take();
   EXPECT_EQ(snapshots.of().pages_put(), 0U);
+}
+
+TEST_P(snapshot_of, memory_has_what_was_swapped_out) {
+  if (test::is_huge(kind())) GTEST_SKIP() << "huge pages are not swapped out";
+  UFFDPP_REQUIRE(test::swap_space());
+  fill();
+  auto snapshots = pictures();
+  ASSERT_TRUE(test::swap_out(memory().range()));
+  snapshots.take();
+  EXPECT_EQ(snapshots.of().pages_put(), pages);
+  EXPECT_EQ(snapshots.of().at(3), 4);
+  write(memory().at(2), 20);
+  ASSERT_TRUE(test::swap_out(memory().range()));
+  snapshots.take(
+      {}, [&] { write(memory().at(5), 50); },
+      [&] {
+        write(memory().at(2), 21);
+        write(memory().at(5), 51);
+      });
+  EXPECT_EQ(snapshots.of().numbers_put(), (numbers{2, 5}));
+  EXPECT_EQ(snapshots.of().at(2), 20);
+  EXPECT_EQ(snapshots.of().at(5), 50);
+  snapshots.take(
+      {}, [&] { ASSERT_TRUE(test::swap_out(memory().range())); }, [&] { fill(); });
+  EXPECT_EQ(snapshots.of().numbers_put(), (numbers{2, 5}));
+  EXPECT_EQ(snapshots.of().at(2), 21);
+  EXPECT_EQ(snapshots.of().at(5), 51);
+  EXPECT_EQ(snapshots.of().at(6), 7);
 }
 
 TEST_P(snapshot_of, memory_after_another_has_what_was_touched_first_since) {

@@ -25,6 +25,7 @@
 #include "support/refusal.hpp"
 #include "support/requires.hpp"
 #include "support/sight.hpp"
+#include "support/swap.hpp"
 #include "support/tracking.hpp"
 
 namespace uffd {
@@ -91,6 +92,22 @@ TEST_P(written_pages_of, memory_are_not_those_that_were_read) {
   EXPECT_EQ(collected(tracked), runs{});
   write(memory().at(5));
   EXPECT_EQ(collected(tracked), runs{memory().page(5)});
+}
+
+TEST_P(written_pages_of, memory_are_known_though_it_is_swapped_out) {
+  if (test::is_huge(kind())) GTEST_SKIP() << "huge pages are not swapped out";
+  UFFDPP_REQUIRE(test::swap_space());
+  for (std::size_t page = 0; page < pages; ++page) write(memory().at(page), 1);
+  const auto tracked = track();
+  ASSERT_TRUE(test::swap_out(memory().range()));
+  EXPECT_EQ(collected(tracked), runs{});
+  write(memory().at(3));
+  ASSERT_TRUE(test::swap_out(memory().range()));
+  EXPECT_EQ(collected(tracked), runs{memory().page(3)});
+  EXPECT_EQ(collected(tracked), runs{});
+  write(memory().at(3));
+  write(memory().at(4));
+  EXPECT_EQ(collected(tracked), runs{memory().page(3, 2)});
 }
 
 TEST_P(written_pages_of, memory_are_found_again_by_who_only_peeks) {
