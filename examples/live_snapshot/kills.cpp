@@ -100,13 +100,16 @@ std::vector<std::string> names_in(const std::string& text) {
   }
 }
 
-// Whether a file is a snapshot. Throws std::system_error unless that is what is wrong with it.
+// Whether a file is a snapshot. Throws std::system_error unless it is one that was being written,
+// which may be without a single byte yet: what has its name must be complete.
 bool is_complete(const std::filesystem::path& path) {
   try {
     static_cast<void>(uffd::snapshot_file::open(path));
     return true;
   } catch (const std::system_error& error) {
-    if (error.code().category() != make_error_code(uffd::snapshot_error::foreign).category()) throw;
+    const bool is_begun = error.code() == uffd::snapshot_error::incomplete ||
+                          error.code() == uffd::snapshot_error::truncated;
+    if (!is_begun || path.extension() != ".new") throw;
     return false;
   }
 }
