@@ -71,20 +71,8 @@ snapshot_front::snapshot_front(const std::filesystem::path& path) {
 }
 
 opened_snapshot::opened_snapshot(const std::filesystem::path& path)
-    : path_(path),
-      front_(path),
-      layout_(layout_of(front_.header)),
-      index_(layout_),
-      saved_bytes_(read_index()) {}
-
-// How many bytes of pages it says are saved.
-std::uint64_t opened_snapshot::read_index() {
+    : path_(path), front_(path), layout_(layout_of(front_.header)), index_(layout_) {
   check(index_.read(fd(), header().identity), path_);
-  std::uint64_t bytes = 0;
-  for (std::size_t area = 0; area < header().areas.size(); ++area)
-    for (std::size_t block = 0; block < size_of(area) / header().block; ++block)
-      if (content_of(area, block) == snapshot_content::saved) bytes += header().block;
-  return bytes;
 }
 
 bool opened_snapshot::is_inside(std::size_t area, std::size_t offset,

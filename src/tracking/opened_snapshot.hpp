@@ -36,7 +36,7 @@ class opened_snapshot {
   const snapshot_header& header() const noexcept { return front_.header; }
   const snapshot_layout& layout() const noexcept { return layout_; }
   int fd() const noexcept { return front_.file.get(); }
-  std::uint64_t saved_bytes() const noexcept { return saved_bytes_; }
+  std::uint64_t saved_bytes() const noexcept { return index_.saved_blocks() * header().block; }
 
   // Whether `size` bytes from `offset` on lie in that area.
   bool is_inside(std::size_t area, std::size_t offset, std::size_t size) const noexcept;
@@ -48,7 +48,6 @@ class opened_snapshot {
  private:
   std::size_t size_of(std::size_t area) const noexcept { return header().areas[area].range.size(); }
   snapshot_content content_of(std::size_t area, std::size_t block) const noexcept;
-  std::uint64_t read_index();
   snapshot_read read_run(std::size_t area, const snapshot_run& run,
                          std::span<std::byte> to) const noexcept;
   snapshot_read read_blocks(std::size_t area, std::size_t offset,
@@ -60,7 +59,6 @@ class opened_snapshot {
   snapshot_front front_;
   snapshot_layout layout_;
   snapshot_index index_;
-  std::uint64_t saved_bytes_ = 0;
 };
 
 // "/tmp/file: area 1, offset 0x3000": what errors say of a page.

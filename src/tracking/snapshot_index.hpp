@@ -36,12 +36,16 @@ class snapshot_index {
     words()[word_of(area, block)] = number;
   }
 
-  // As it is in the file, checked part by part: memory is taken for those only that are right.
+  // As it is in the file, checked part by part: memory is taken for those only that are right, and
+  // tell of something. Once.
   std::error_code read(int file, const snapshot_identity& identity) noexcept;
+  // Of those that were read.
+  std::uint64_t saved_blocks() const noexcept { return saved_blocks_; }
   // With its checksums.
   std::error_code write(int file, const snapshot_identity& identity) const noexcept;
 
  private:
+  void take(std::size_t at, std::span<const std::uint64_t> part) noexcept;
   std::size_t word_of(std::size_t area, std::size_t block) const noexcept {
     const auto begin = (layout_->of_area(area).index - layout_->header_size()) / 8;
     return begin + block / index_part_blocks * (index_part_blocks + 1) + block % index_part_blocks;
@@ -52,6 +56,7 @@ class snapshot_index {
 
   const snapshot_layout* layout_;
   mapping memory_;
+  std::uint64_t saved_blocks_ = 0;
 };
 
 }  // namespace uffd::detail

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <span>
+#include <vector>
 
 #include "support/awaited.hpp"
 #include "support/background.hpp"
@@ -13,7 +15,11 @@
 #include "support/requires.hpp"
 #include "support/resident.hpp"
 #include "support/sanitizers.hpp"
+#include "support/scratch_folder.hpp"
+#include "support/snapshots.hpp"
 #include "tracking/page_saver.hpp"
+#include "tracking/snapshot_writer.hpp"
+#include "uffd/tracking/snapshot_file.hpp"
 
 namespace uffd {
 namespace {
@@ -55,6 +61,24 @@ TEST(snapshot, takes_no_more_memory_than_it_may_while_everything_is_written) {
   EXPECT_LE(running->report().peak_extra_memory, extra + detail::page_saver::batch_bytes);
   EXPECT_LE(test::resident_bytes(), before + inexact);
   for (std::size_t page = 0; page < pages; ++page) ASSERT_EQ(snapshots.of().at(page), 1);
+}
+
+// Of 4 GiB, of which little was touched.
+TEST(snapshot_file, takes_memory_for_what_it_has_alone) {
+  if (test::address_sanitizer || test::thread_sanitizer) GTEST_SKIP() << "they take memory, too";
+  const test::scratch_folder folder;
+  const std::vector<snapshot_area> areas{{{page_size(), std::size_t{4} << 30}, page_size()}};
+  const auto content = test::random_pages(3, 1);
+  {
+    detail::snapshot_writer writer(folder / "one", areas, nullptr);
+    for (std::size_t i = 0; i < 3; ++i)
+      test::check(writer.put(0, i << 30, std::span(content).subspan(i * page_size(), page_size())));
+    test::check(writer.commit());
+  }
+  const auto before = test::resident_bytes();
+  const auto file = snapshot_file::open(folder / "one");
+  EXPECT_EQ(file.saved_bytes(), 3 * page_size());
+  EXPECT_LE(test::resident_bytes(), before + inexact);
 }
 
 }  // namespace
