@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "uffd/tracking/snapshot.hpp"
 
-#include <sys/stat.h>
-
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,6 +10,7 @@
 
 #include "tracking/page_sink.hpp"
 #include "tracking/paged_area.hpp"
+#include "tracking/snapshot_base.hpp"
 #include "tracking/snapshot_engine.hpp"
 #include "tracking/snapshot_under_way.hpp"
 #include "tracking/snapshot_writer.hpp"
@@ -29,22 +28,17 @@ std::vector<region_info> infos_of(std::span<const snapshot_area> areas) {
   return infos;
 }
 
-// The last complete file; none: the next can't be based on it.
-using latest_file = std::optional<snapshot_file>;
-
-// Whether it still has a name, by which whoever restores could find it.
-bool exists(const snapshot_file& file) noexcept {
-  struct stat status {};
-  return ::fstat(file.fd(), &status) == 0 && status.st_nlink > 0;
-}
+// None: the next one has to be whole.
+using latest_file = std::optional<detail::snapshot_base>;
 
 // A file that is the base of the next one once it is complete.
 class file_sink final : public detail::page_sink {
  public:
-  file_sink(const std::filesystem::path& path, std::span<const snapshot_area> areas,
-            const snapshot_file* base, std::shared_ptr<latest_file> latest)
+  file_sink(const std::filesystem::path& path, std::span<const snapshot_area> areas, bool is_delta,
+            std::shared_ptr<latest_file> latest)
       : path_(std::filesystem::absolute(path)),
-        writer_(path_, areas, base),
+        writer_(path_, areas, is_delta ? &**latest : nullptr),
+        is_delta_(is_delta),
         latest_(std::move(latest)) {}
 
   std::error_code put(std::size_t area, std::size_t offset,
@@ -56,22 +50,35 @@ class file_sink final : public detail::page_sink {
     return writer_.put_zero(area, offset, bytes);
   }
   std::error_code commit() noexcept override {
+    const bool has_base = !is_delta_ || has_it_still();
     // A file that failed may still have replaced the one before it: the next has to be whole.
     latest_->reset();
+    if (!has_base) return snapshot_error::no_base;
     if (const auto error = writer_.commit()) return error;
     try {
-      auto file = snapshot_file::open(path_);
+      latest_->emplace(path_);
       // Somebody else may have given that name to another one.
-      if (file.identity() == writer_.identity()) latest_->emplace(std::move(file));
+      if ((*latest_)->header().identity != writer_.identity()) latest_->reset();
     } catch (...) {
-      return {};  // complete all the same; the next one has to be whole
+      latest_->reset();  // complete all the same
     }
     return {};
   }
 
  private:
+  // By the name that the file says.
+  bool has_it_still() noexcept {
+    try {
+      const auto name = (*latest_)->name();
+      return (*latest_)->is_beside(path_) && (*latest_)->name() == name;
+    } catch (...) {
+      return false;
+    }
+  }
+
   std::filesystem::path path_;
   detail::snapshot_writer writer_;
+  bool is_delta_;
   std::shared_ptr<latest_file> latest_;
 };
 
@@ -136,11 +143,9 @@ running_snapshot snapshotter::begin(const std::filesystem::path& path, snapshot_
   const auto make_sink = [&](bool has_base) {
     auto& latest = *parts_->latest;
     const bool is_delta =
-        has_base && latest && extent == snapshot_extent::changes && exists(*latest);
+        has_base && latest && extent == snapshot_extent::changes && latest->is_beside(path);
     return detail::snapshot_engine::destination{
-        std::make_unique<file_sink>(path, parts_->areas, is_delta ? &*latest : nullptr,
-                                    parts_->latest),
-        is_delta};
+        std::make_unique<file_sink>(path, parts_->areas, is_delta, parts_->latest), is_delta};
   };
   return running_snapshot(parts_->engine.take(make_sink, stop, go));
 }

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -31,34 +32,49 @@ snapshot_identity new_identity() {
   return identity;
 }
 
+// What must not be replaced.
+bool is_in_the_way(const std::filesystem::path& path, bool has_base) {
+  std::error_code error;
+  const auto there = std::filesystem::symlink_status(path, error);
+  if (has_base || !std::filesystem::exists(there)) return std::filesystem::exists(there);
+  return !std::filesystem::is_regular_file(there) && !std::filesystem::is_symlink(there);
+}
+
+// What is larger would end the process (SIGXFSZ).
+bool may_be_as_large(std::uint64_t bytes) noexcept {
+  rlimit most{};
+  return ::getrlimit(RLIMIT_FSIZE, &most) != 0 || most.rlim_cur == RLIM_INFINITY ||
+         bytes <= most.rlim_cur;
+}
+
 snapshot_header header_of(const std::filesystem::path& path, std::span<const snapshot_area> areas,
-                          const snapshot_file* base) {
+                          const snapshot_base* base) {
   snapshot_header header;
   header.identity = new_identity();
   header.block = page_size();
   header.areas.assign(areas.begin(), areas.end());
   if (const auto problem = problem_of(header.block, areas); !problem.empty())
     throw_errno(EINVAL, what + path.string() + ": " + problem);
+  if (is_in_the_way(path, base != nullptr)) throw_errno(EEXIST, what + path.string());
   if (base == nullptr) return header;
-  if (base->block_size() != header.block || !have_same_pages(areas, base->areas()))
+  if (base->header().block != header.block || !have_same_pages(areas, base->header().areas))
     throw std::system_error(snapshot_error::other_areas, what + path.string());
-  if (::faccessat(AT_FDCWD, path.c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-    throw_errno(EEXIST, what + path.string());
-  header.base = base->identity();
-  header.base_name = base->path().filename().string();
+  if (base->name().size() > longest_base_name) throw_errno(ENAMETOOLONG, what + base->name());
+  header.base = base->header().identity;
+  header.base_name = base->name();
   return header;
 }
 
 snapshot_layout layout_of(const std::filesystem::path& path, const snapshot_header& header) {
   auto layout = snapshot_layout::of(header.block, header.areas);
-  if (!layout) throw_errno(EFBIG, what + path.string());
+  if (!layout || !may_be_as_large(layout->file_size())) throw_errno(EFBIG, what + path.string());
   return *layout;
 }
 
 }  // namespace
 
 snapshot_writer::snapshot_writer(const std::filesystem::path& path,
-                                 std::span<const snapshot_area> areas, const snapshot_file* base)
+                                 std::span<const snapshot_area> areas, const snapshot_base* base)
     : header_(header_of(path, areas, base)),
       layout_(layout_of(path, header_)),
       encoded_(encode_snapshot_header(header_, layout_)),

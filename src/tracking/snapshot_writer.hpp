@@ -12,6 +12,7 @@
 
 #include "detail/new_file.hpp"
 #include "tracking/page_sink.hpp"
+#include "tracking/snapshot_base.hpp"
 #include "tracking/snapshot_format.hpp"
 #include "tracking/snapshot_index.hpp"
 #include "uffd/tracking/snapshot_file.hpp"
@@ -25,12 +26,13 @@ namespace uffd::detail {
 class snapshot_writer final : public page_sink {
  public:
   // `base` is that of which only the changes are written; null: none. A snapshot without one
-  // replaces a file of that name, for whoever has no use for the old one. One that has a base
-  // replaces none (EEXIST): it might be its own base, or that one's. Throws std::system_error:
-  // EINVAL for areas that are none, EFBIG where no file can be as large,
-  // snapshot_error::other_areas, and the errno of what failed.
+  // replaces a file of that name, for whoever has no use for the old one, but nothing that is no
+  // file (EEXIST). One that has a base replaces none (EEXIST): it might be its own base, or that
+  // one's. Throws std::system_error: EINVAL for areas that are none, EFBIG where no file can be, or
+  // this process may write none, as large, ENAMETOOLONG for a base whose name has no room in the
+  // header, snapshot_error::other_areas, and the errno of what failed.
   snapshot_writer(const std::filesystem::path& path, std::span<const snapshot_area> areas,
-                  const snapshot_file* base);
+                  const snapshot_base* base);
 
   // The errno of pwrite(2) (ENOSPC, EFBIG, EIO); EINVAL for what are no whole pages of an area.
   std::error_code put(std::size_t area, std::size_t offset,

@@ -18,6 +18,7 @@
 #include <system_error>
 #include <vector>
 
+#include "tracking/snapshot_base.hpp"
 #include "tracking/snapshot_writer.hpp"
 #include "uffd/error.hpp"
 #include "uffd/page_range.hpp"
@@ -85,7 +86,8 @@ inline snapshot_file save(const std::filesystem::path& path, const bytes& memory
 }
 inline snapshot_file save_pages(const std::filesystem::path& path, const snapshot_file& base,
                                 bytes& memory, std::initializer_list<std::size_t> pages) {
-  uffd::detail::snapshot_writer writer(path, base.areas(), &base);
+  const uffd::detail::snapshot_base on(base.path());
+  uffd::detail::snapshot_writer writer(path, base.areas(), &on);
   for (const auto page : pages) check(writer.put(0, page * page_size(), page_of(memory, page)));
   check(writer.commit());
   return snapshot_file::open(path);

@@ -270,7 +270,8 @@ TEST(snapshot_chain, of_huge_pages_is_laid_over_in_small_ones) {
   const auto base = test::save(folder / "base", memory, huge);
   test::clear_page(memory[0], 5);
   test::change_page(memory[0], 9, 2);
-  detail::snapshot_writer writer(folder / "delta", base.areas(), &base);
+  const detail::snapshot_base on(base.path());
+  detail::snapshot_writer writer(folder / "delta", base.areas(), &on);
   test::check(writer.put(0, 0, std::span(memory[0]).first(huge)));
   test::check(writer.commit());
   EXPECT_EQ(restored(snapshot_chain::open(folder / "delta")), memory[0]);

@@ -22,6 +22,7 @@
 #include "support/requires.hpp"
 #include "support/scratch_folder.hpp"
 #include "support/sight.hpp"
+#include "support/snapshots.hpp"
 #include "uffd/mapping.hpp"
 #include "uffd/tracking/snapshot_chain.hpp"
 
@@ -146,6 +147,44 @@ TEST_F(a_snapshotter, saves_all_where_the_file_of_its_base_is_gone) {
   EXPECT_TRUE(is_saved("two"));
   write(memory().at(4), 4);
   EXPECT_TRUE(by.take(file("three"), writers).wait().is_delta);
+  EXPECT_TRUE(is_saved("three"));
+}
+
+TEST_F(a_snapshotter, saves_all_where_its_base_would_not_be_found) {
+  snapshotter by(areas());
+  std::mutex writers;
+  std::filesystem::create_directory(file("there"));
+  by.take(file("one"), writers).wait();
+  write(memory().at(3), 3);
+  EXPECT_FALSE(by.take(file("there/two"), writers).wait().is_delta);
+  EXPECT_TRUE(is_saved("there/two"));
+  write(memory().at(4), 4);
+  std::filesystem::rename(file("there/two"), file("two"));
+  EXPECT_FALSE(by.take(file("there/three"), writers).wait().is_delta);
+  EXPECT_TRUE(is_saved("there/three"));
+}
+
+TEST_F(a_snapshotter, knows_its_base_by_the_name_that_it_was_given) {
+  snapshotter by(areas());
+  std::mutex writers;
+  by.take(file("new"), writers).wait();
+  std::filesystem::rename(file("new"), file("one"));
+  write(memory().at(3), 3);
+  EXPECT_TRUE(by.take(file("new"), writers).wait().is_delta);
+  EXPECT_EQ(snapshot_file::open(file("new")).base_name(), "one");
+  EXPECT_TRUE(is_saved("new"));
+}
+
+TEST_F(a_snapshotter, leaves_no_file_whose_base_is_gone_by_then) {
+  snapshotter by(areas());
+  std::mutex writers;
+  by.take(file("one"), writers).wait();
+  write(memory().at(3), 3);
+  const auto lose = [&] { std::filesystem::remove(file("one")); };
+  auto running = by.take(file("two"), lose, [] {});
+  EXPECT_EQ(test::error_of([&] { running.wait(); }), snapshot_error::no_base);
+  EXPECT_EQ(files(), 0U);
+  EXPECT_FALSE(by.take(file("three"), writers).wait().is_delta);
   EXPECT_TRUE(is_saved("three"));
 }
 

@@ -2,7 +2,6 @@
 #include "tracking/snapshot_writer.hpp"
 
 #include <gtest/gtest.h>
-#include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -62,7 +61,7 @@ TEST(snapshot_writer, leaves_pages_that_were_not_put_to_the_base) {
   test::change_page(expected, 1, 1);
   EXPECT_EQ(restored(folder / "one"), expected) << "zeroes, where there is none";
 
-  const auto base = snapshot_file::open(folder / "one");
+  const snapshot_base base(folder / "one");
   snapshot_writer second(folder / "two", one_area(4), &base);
   check(second.put(0, 3 * page_size(), std::span(content).first(page_size())));
   check(second.commit());
@@ -72,8 +71,9 @@ TEST(snapshot_writer, leaves_pages_that_were_not_put_to_the_base) {
 
 TEST(snapshot_writer, puts_zeroes_over_the_base) {
   const test::scratch_folder folder;
-  const auto base = test::save(folder / "one", test::random_pages(3, 1));
-  snapshot_writer writer(folder / "two", base.areas(), &base);
+  static_cast<void>(test::save(folder / "one", test::random_pages(3, 1)));
+  const snapshot_base base(folder / "one");
+  snapshot_writer writer(folder / "two", one_area(3), &base);
   check(writer.put_zero(0, page_size(), 2 * page_size()));
   check(writer.commit());
   auto expected = test::random_pages(3, 1);
@@ -123,8 +123,9 @@ TEST(snapshot_writer, replaces_a_file_if_it_has_no_base) {
   EXPECT_EQ(restored(folder / "one"), memory);
   old.verify();  // it is open still
 
-  EXPECT_EQ(test::thrown([&] { snapshot_writer(folder / "one", file.areas(), &file); }), EEXIST);
-  snapshot_writer delta(folder / "two", file.areas(), &file);
+  const snapshot_base base(folder / "one");
+  EXPECT_EQ(test::thrown([&] { snapshot_writer(folder / "one", one_area(2), &base); }), EEXIST);
+  snapshot_writer delta(folder / "two", one_area(2), &base);
   std::filesystem::copy_file(folder / "one", folder / "two");
   EXPECT_EQ(delta.commit(), std::errc::file_exists);
   EXPECT_EQ(restored(folder / "two"), memory);
@@ -137,6 +138,14 @@ TEST(snapshot_writer, that_can_not_take_its_place_leaves_nothing) {
     std::filesystem::create_directory(folder / "one");
     EXPECT_EQ(writer.commit(), std::errc::is_a_directory);
   }
+  EXPECT_EQ(folder.files(), 1U);
+}
+
+TEST(snapshot_writer, replaces_nothing_that_is_no_file) {
+  const test::scratch_folder folder;
+  ASSERT_EQ(::mkfifo((folder / "one").c_str(), 0600), 0);
+  EXPECT_EQ(test::thrown([&] { snapshot_writer(folder / "one", one_area(1), nullptr); }), EEXIST);
+  EXPECT_TRUE(std::filesystem::is_fifo(folder / "one"));
   EXPECT_EQ(folder.files(), 1U);
 }
 
@@ -168,7 +177,8 @@ TEST(snapshot_writer, refuses_areas_that_are_none) {
   EXPECT_EQ(with({{{page, page}, page / 2}}).number, EINVAL);
   EXPECT_TRUE(with({{{page + 1, page}, page}}).names("one: an area that is not"));
   EXPECT_EQ(with(std::vector<snapshot_area>(2, {{0, std::size_t{1} << 62U}, page})).number, EFBIG);
-  const auto base = test::save(folder / "base", test::random_pages(2, 1));
+  static_cast<void>(test::save(folder / "base", test::random_pages(2, 1)));
+  const snapshot_base base(folder / "base");
   EXPECT_EQ(test::error_of([&] { snapshot_writer(folder / "one", one_area(3), &base); }),
             snapshot_error::other_areas);
   EXPECT_EQ(test::thrown([&] { snapshot_writer("/nowhere/one", one_area(3), nullptr); }), ENOENT);
@@ -232,7 +242,6 @@ TEST(snapshot_writer, says_that_the_disk_is_full_and_leaves_nothing) {
 TEST(snapshot_writer, says_that_files_must_not_be_as_large) {
   const test::scratch_folder folder;
   EXPECT_EQ(test::in_child([&] {
-              ::signal(SIGXFSZ, SIG_IGN);
               const rlimit limit{100'000, 100'000};
               ::setrlimit(RLIMIT_FSIZE, &limit);
               return test::thrown([&] { snapshot_writer(folder / "one", one_area(100), nullptr); });
