@@ -223,8 +223,11 @@ void page_protector::mark(saved_area& area, std::size_t first, std::size_t end) 
   const auto range = area.page(first, end - first);
   patience left;
   const int number = write_protect(range, area.page_size, left);
-  area.pages.has_protected(first, end);
-  if (number != 0) memory_.fail({{number, std::system_category()}, unmapped, range});
+  if (number == 0) return area.pages.has_protected(first, end);
+  // Nobody knows which of them are protected: none counts as if it was.
+  area.pages.for_each_with(page_bit::claimed, first, end,
+                           [&](std::size_t page) { area.pages.forget(page); });
+  memory_.fail({{number, std::system_category()}, unmapped, range});
 }
 
 // By halves where a range lies in several mappings, which Linux before 6.3 refuses.

@@ -328,6 +328,21 @@ TEST_P(snapshot_of_paged, memory_fails_where_what_was_written_is_dropped) {
   EXPECT_EQ(snapshots.of().complete, memory().now);
 }
 
+TEST_P(snapshot_of_paged, memory_that_could_not_be_protected_is_the_next_time) {
+  memory().write(1, 10);
+  auto snapshots = pictures();
+  const auto& on = test::paged_area_of(memory().memory)->on();
+  const page_range all(memory().at(0), pages * memory().page_size());
+  ASSERT_TRUE(on.unregister(all));
+  EXPECT_EQ(test::thrown([&] { snapshots.take(); }), ENOENT);
+  on.register_range(all, register_mode::missing | register_mode::write_protect);
+  const auto expected = memory().now;
+  snapshots.take({}, nothing_to_stop, [&] { memory().write(1, 20); });
+  EXPECT_EQ(snapshots.of().complete, expected);
+  snapshots.take();
+  EXPECT_EQ(snapshots.of().complete, memory().now);
+}
+
 TEST_P(snapshot_of_paged, memory_has_what_came_again_though_its_source_failed_at_first) {
   memory().write(1, 1);
   auto snapshots = pictures();
