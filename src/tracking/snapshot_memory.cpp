@@ -167,11 +167,15 @@ void snapshot_memory::forget_pending() noexcept {
                               [&](std::size_t page) { area->pages.forget(page); });
 }
 
-void snapshot_memory::end(bool is_complete) noexcept {
+void snapshot_memory::let_nobody_wait() noexcept {
   waiting_.open(false);
+  let_all_through();
+}
+
+void snapshot_memory::end(bool is_complete) noexcept {
   enter(stage::resting);
   forget_pending();
-  let_all_through();
+  let_nobody_wait();
   // Whoever is at a page now gives its buffer back.
   for (auto& each : buffers_) {
     while (each->in_use() != 0) {

@@ -93,6 +93,8 @@ class snapshot_memory {
   void pause() noexcept { enter(stage::pausing); }
   // and from here on what is pending is saved before it is written, unless it has failed.
   void save() noexcept;
+  // What is to be saved was: who was about to wait for it goes on, and nobody waits any more.
+  void let_nobody_wait() noexcept;
   // After this nothing is pending, nobody waits, and `owed` says what the next one needs.
   void end(bool is_complete) noexcept;
   bool is_saving() const noexcept {

@@ -79,6 +79,8 @@ void snapshot_under_way::run() noexcept {
                               [&](std::size_t) { wanted += area->page_size; });
   wanted_bytes_.store(wanted, std::memory_order_relaxed);
   saver_.run();
+  // The file system may take long.
+  memory_->let_nobody_wait();
   const bool is_complete = save();
   {
     const std::lock_guard lock(ending_);
