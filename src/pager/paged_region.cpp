@@ -51,23 +51,33 @@ page_entry& paged_region::entry(std::size_t page) noexcept {
   return table_.existing(page)[page % page_table::pages_per_block];
 }
 
-// Anonymous memory that is not there is none of the page cache's either. Of a huge page mincore(2)
-// may take the mark that protected it for the page; without a mark it knows better, for a page that
-// the kernel moves to other memory is not present for a moment.
+// Of a huge page. A mark may be left of what is gone, which mincore(2) takes for the page; or it is
+// there, but the kernel is moving it to other memory, for as long as copying it takes.
+bool paged_region::is_only_marked(std::uintptr_t begin) const noexcept {
+  constexpr int most_looks = 20;
+  for (int looks = 0; looks < most_looks; ++looks) {
+    if (looks != 0) call_sleep(pause_before_retry);
+    const auto seen = state_of_page(*around_.on, begin);
+    if (!seen || seen->present || !seen->write_protected) return false;
+  }
+  return true;
+}
+
+// Anonymous memory that is not there is none of the page cache's either.
 bool paged_region::is_resident(std::size_t page) const noexcept {
   const auto begin = range_of({page, 1}).begin();
-  if (is_huge())
-    if (const auto seen = state_of_page(*around_.on, begin))
-      if (seen->present || seen->write_protected) return seen->present;
+  if (is_huge() && is_only_marked(begin)) return false;
   unsigned char there = 0;
   return ::mincore(reinterpret_cast<void*>(begin), 1, &there) == 0 && (there & 1U) != 0;
 }
 
-// Where a mark on what is not there could be mistaken for it, nobody knows.
-bool paged_region::is_swapped_out(std::size_t page) const noexcept {
+// Or swapped out, or back again since the first look. Where a mark on what is not there could be
+// mistaken for what was swapped out, nobody knows.
+bool paged_region::is_there(std::size_t page) const noexcept {
+  if (is_resident(page)) return true;
   if (is_huge() || around_.on->features().has(feature::wp_unpopulated)) return false;
   const auto seen = state_of_page(*around_.on, range_of({page, 1}).begin());
-  return seen && seen->swapped;
+  return seen && (seen->present || seen->swapped);
 }
 
 // Before it counts as what the source has.
@@ -114,8 +124,7 @@ resolution paged_region::serve(fault& raised) noexcept {
   recorder_.note(page);
   auto* const block = table_.at(page);
   if (block == nullptr) return std::errc::not_enough_memory;
-  if (raised.kind() == fault_kind::write_protect)
-    return serve_write(raised, page, (*block)[page % page_table::pages_per_block]);
+  if (raised.kind() == fault_kind::write_protect) return serve_write(raised, page, *block);
   return serve_missing(raised, page, *block);
 }
 
@@ -139,13 +148,12 @@ resolution paged_region::serve_missing(fault& raised, std::size_t page,
       case paging_state::clean:
       case paging_state::dirty:
         if (is_shared()) return show(raised, page, block);
-        if (is_resident(page) || is_swapped_out(page)) return resolution::resolved();
+        if (is_there(page)) return resolution::resolved();
         // Somebody has dropped it.
         if (seen.state() == paging_state::dirty) note_loss(page);
         if (!at.change(seen, seen.with(paging_state::loading))) continue;
+        if (seen.state() == paging_state::dirty) return load_again(raised, page);
         forget({page, 1});
-        if (seen.state() == paging_state::dirty)
-          return load(raised, page, load_for::what_was_written);
         return load(raised, page, raised.is_write() ? load_for::writing : load_for::reading);
       case paging_state::writing:
         return is_resident(page) ? resolution::resolved() : resolution::retry();
@@ -155,8 +163,9 @@ resolution paged_region::serve_missing(fault& raised, std::size_t page,
   }
 }
 
-resolution paged_region::serve_write(fault& raised, std::size_t page, page_entry& at) noexcept {
+resolution paged_region::serve_write(fault& raised, std::size_t page, table_block& block) noexcept {
   if (writes_ == write_policy::none) return refuse_writes();
+  auto& at = block[page % page_table::pages_per_block];
   for (auto seen = at.load();;) {
     switch (seen.state()) {
       case paging_state::clean:
@@ -168,7 +177,7 @@ resolution paged_region::serve_write(fault& raised, std::size_t page, page_entry
         return resolution::retry();
       case paging_state::absent:
       case paging_state::failed:
-        return resolution::resolved();
+        return serve_missing(raised, page, block);
       default:
         return resolution::retry();
     }

@@ -129,12 +129,14 @@ class paged_region final : public paged_area {
   static constexpr std::int64_t pause_before_retry = 1'000'000;  // nanoseconds, as the next
   static constexpr std::int64_t pause_for_huge_page = 10'000'000;
 
-  resolution serve_write(fault& raised, std::size_t page, page_entry& at) noexcept;
+  resolution serve_write(fault& raised, std::size_t page, table_block& block) noexcept;
   resolution let_write(std::size_t page, paging_state before, fault* raised) noexcept;
   resolution refuse_writes() noexcept;
   resolution serve_missing(fault& raised, std::size_t page, table_block& block) noexcept;
-  enum class load_for { reading, writing, what_was_written };
+  enum class load_for { reading, writing };
   resolution load(fault& raised, std::size_t page, load_for what) noexcept;
+  resolution load_again(fault& raised, std::size_t page) noexcept;
+  resolution stay_written(std::size_t page, std::error_code error) noexcept;
   resolution install(fault& raised, std::size_t page, page_run run,
                      std::span<const std::byte> bytes, load_for what) noexcept;
   resolution copy(fault& raised, page_run run, std::span<const std::byte> bytes,
@@ -154,6 +156,8 @@ class paged_region final : public paged_area {
   std::error_code show_pinned(page_run pinned) const noexcept;
   resolution fail_or_retry(std::size_t page, std::error_code error,
                            std::int64_t pause = pause_before_retry) noexcept;
+  bool passes_in_time(std::size_t page, std::error_code error) noexcept;
+  resolution fail(std::size_t page, std::error_code error) noexcept;
   std::error_code failure() const noexcept;
 
   // Memory that is moved to must be writable, so that what may not be written is protected, too.
@@ -168,7 +172,8 @@ class paged_region final : public paged_area {
   }
   bool is_huge() const noexcept { return page_size_ != uffd::page_size(); }
   bool is_resident(std::size_t page) const noexcept;
-  bool is_swapped_out(std::size_t page) const noexcept;
+  bool is_only_marked(std::uintptr_t begin) const noexcept;
+  bool is_there(std::size_t page) const noexcept;
   void note_loss(std::size_t page) noexcept;
   bool drop_if_lacking(page_run installed) const noexcept;
   bool drop_private(page_range what) const noexcept;

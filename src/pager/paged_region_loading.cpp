@@ -133,6 +133,40 @@ resolution paged_region::load(fault& raised, std::size_t page, load_for what) no
   return answer;
 }
 
+// What was written, and seems to be lost. It counts as written whatever comes of it, for it may be
+// there after all: nobody can always be sure. Its bytes stay counted meanwhile.
+resolution paged_region::load_again(fault& raised, std::size_t page) noexcept {
+  const page_run alone{page, 1};
+  auto& resident = table_.at(page)->resident();
+  resident.fetch_sub(1, std::memory_order_relaxed);
+  std::span<const std::byte> bytes;
+  const auto error = read_watched(alone, page, raised.buffer(page_size_), bytes, &raised);
+  if (!error) return resolution::resolved();  // somebody else has failed it
+  if (*error) return stay_written(page, *error);
+  const auto answer = copy(raised, alone, bytes, fill(), true);
+  if (answer.is_resolved()) {
+    become(alone, paging_state::dirty, page);
+    count(counts_.pages_loaded);
+    return answer;
+  }
+  if (answer.kind() == resolution::state::failed) return stay_written(page, answer.error());
+  resident.fetch_add(1, std::memory_order_relaxed);
+  entry(page).change(paging_state::loading, paging_state::dirty);
+  return answer;
+}
+
+// It could not be loaded again.
+resolution paged_region::stay_written(std::size_t page, std::error_code error) noexcept {
+  if (!passes_in_time(page, error)) {
+    around_.budget->release(page_size_);
+    return fail(page, error);
+  }
+  table_.at(page)->resident().fetch_add(1, std::memory_order_relaxed);
+  entry(page).change(paging_state::loading, paging_state::dirty);
+  if (around_.threads == 0) call_sleep(pause_before_retry);
+  return resolution::retry();
+}
+
 resolution paged_region::copy(fault& raised, page_run run, std::span<const std::byte> bytes,
                               flags<fill_mode> mode, bool is_wanted) const noexcept {
   return copied(run, is_wanted, [&] { return raised.copy(range_of(run), bytes, mode); });
@@ -145,11 +179,9 @@ resolution paged_region::install(fault& raised, std::size_t page, page_run run,
   const page_run alone{page, 1};
   const auto bytes_of_page = bytes.subspan((page - run.first) * page_size_, page_size_);
   const write_watch::visit watch(watch_);
-  const bool may_open = what != load_for::reading && writes_ != write_policy::none;
-  const bool opens = may_open && watch.by() == nullptr;
-  // What was written counts as written, whatever became of it.
-  const bool is_dirty = may_open && what == load_for::what_was_written;
-  if (!opens && !is_dirty && run.count > 1 && bytes.size() <= first_alone_bytes) {
+  const bool opens =
+      what == load_for::writing && writes_ != write_policy::none && watch.by() == nullptr;
+  if (!opens && run.count > 1 && bytes.size() <= first_alone_bytes) {
     if (const auto answer = copy(raised, run, bytes, fill(), true); answer.is_resolved()) {
       become(run, paging_state::clean, page);
       count(counts_.pages_loaded, run.count);
@@ -165,7 +197,7 @@ resolution paged_region::install(fault& raised, std::size_t page, page_run run,
     if (opens) entry(page).change(paging_state::opening, paging_state::loading);
     return refuse(page, run, answer);
   }
-  become(alone, opens || is_dirty ? paging_state::dirty : paging_state::clean, page);
+  become(alone, opens ? paging_state::dirty : paging_state::clean, page);
   count(counts_.pages_loaded, run.count);
   if (run.count > 1) install_rest(raised, run, page, bytes);
   return answer;
@@ -199,11 +231,17 @@ resolution paged_region::refuse(std::size_t page, page_run run, resolution answe
 // With the page claimed and not counted. Who serves himself would try again at once.
 resolution paged_region::fail_or_retry(std::size_t page, std::error_code error,
                                        std::int64_t pause) noexcept {
-  if (is_transient(error) && !overdue_.is_overdue(page)) {
-    give_back({page, 1});
-    if (pause != 0 && around_.threads == 0) call_sleep(pause);
-    return resolution::retry();
-  }
+  if (!passes_in_time(page, error)) return fail(page, error);
+  give_back({page, 1});
+  if (pause != 0 && around_.threads == 0) call_sleep(pause);
+  return resolution::retry();
+}
+
+bool paged_region::passes_in_time(std::size_t page, std::error_code error) noexcept {
+  return is_transient(error) && !overdue_.is_overdue(page);
+}
+
+resolution paged_region::fail(std::size_t page, std::error_code error) noexcept {
   overdue_.forget(page);
   note_failure(error);
   entry(page).change(paging_state::loading, paging_state::failed);

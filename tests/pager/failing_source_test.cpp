@@ -82,6 +82,36 @@ TEST_P(failing_source_of, has_all_the_time_again_once_a_page_was_had) {
   EXPECT_EQ(fails, 0);
 }
 
+// A page that was written and that somebody has dropped is no less the budget's meanwhile.
+TEST_P(failing_source_of, is_asked_again_for_what_was_written) {
+  std::atomic<int> fails{0};
+  const memory_budget budget(1000 * page);
+  pager_options shared;
+  shared.budget = budget;
+  const test::any_pager pager(GetParam(), shared);
+  map_options options;
+  options.writes = write_policy::keep;
+  options.unit = page;
+  options.deadline = std::chrono::milliseconds(500);
+  const auto memory = pager->map(half_source{&fails}, options);
+  const auto second = test::address_of(memory.bytes()[page]);
+  const auto drop = [&] {
+    ASSERT_EQ(::madvise(reinterpret_cast<void*>(second), page, MADV_DONTNEED), 0);
+  };
+  ASSERT_EQ(test::try_write(second, 7), test::shows(7));
+  const auto before = budget.resident();
+  drop();
+  fails = 3;
+  EXPECT_EQ(test::look_at(memory, page), test::shows_source(page));
+  EXPECT_EQ(fails, 0);
+  EXPECT_EQ(budget.resident(), before);
+  ASSERT_EQ(test::try_write(second, 8), test::shows(8));
+  drop();
+  fails = 1 << 30;
+  EXPECT_EQ(test::look_at(memory, page), test::takes_sigbus);
+  EXPECT_EQ(budget.resident(), before - page);
+}
+
 TEST_P(failing_source_of, is_asked_again_but_not_all_the_time) {
   constexpr int always = 1 << 30;
   std::atomic<int> fails{always};
