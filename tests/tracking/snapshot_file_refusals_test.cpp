@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "support/refusal.hpp"
@@ -166,12 +167,14 @@ TEST(snapshot_file_refusals, whose_areas_are_none_is_refused) {
     header.identity.bytes[0] = 1;
     header.block = page;
     header.areas = {{range, page_size}};
-    // Where all lies is left to be guessed: it is not looked at.
+    // Nothing else is wrong with it, but where nobody could say where all lies.
     const snapshot_area small{{page, page}, page};
-    auto front = detail::encode_snapshot_header(
-        header, *detail::snapshot_layout::of(page, std::span(&small, 1)));
+    auto layout = *detail::snapshot_layout::of(page, std::span(&small, 1));
+    if (page_size != 0)
+      layout = detail::snapshot_layout::of(page, header.areas).value_or(std::move(layout));
+    const auto front = detail::encode_snapshot_header(header, layout);
     write_file(folder / "one", {reinterpret_cast<const char*>(front.data()), front.size()});
-    test::victim(folder / "one").resize(3 * page);
+    test::victim(folder / "one").resize(layout.file_size());
     return test::refused(folder / "one");
   };
   EXPECT_EQ(with({0, 0}, page), snapshot_error::damaged);
