@@ -37,9 +37,12 @@ new_file::new_file(const std::filesystem::path& target, unsigned mode, const std
   // Not every folder that may be written may be read.
   if (!folder_ && errno != EACCES) throw_errno(errno, what + target.string());
   constexpr int attempts = 100;
+  // With what follows it must be no longer than a name may be.
+  constexpr std::size_t most_of_name = 200;
+  const auto begin = target_.filename().string().substr(0, most_of_name);
   for (int i = 0; !opened_; ++i) {
-    path_ = target_.string() + "." + std::to_string(::getpid()) + "-" +
-            std::to_string(monotonic_nanoseconds() + i) + ".new";
+    path_ = folder / (begin + "." + std::to_string(::getpid()) + "-" +
+                      std::to_string(monotonic_nanoseconds() + i) + ".new");
     opened_.reset(::open(path_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode));
     if (!opened_ && (errno != EEXIST || i == attempts)) throw_errno(errno, what + target.string());
   }

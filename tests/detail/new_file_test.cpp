@@ -53,6 +53,16 @@ TEST(new_file, replaces_nothing_that_is_not_there) {
   EXPECT_EQ(folder.files(), 0U);
 }
 
+TEST(new_file, may_have_the_longest_name_there_is) {
+  const test::scratch_folder folder;
+  const auto length = ::pathconf(folder.path().c_str(), _PC_NAME_MAX);
+  ASSERT_GT(length, 0);
+  const std::string name(static_cast<std::size_t>(length), 'a');
+  new_file file(folder / name, 0600, "test: ");
+  EXPECT_FALSE(file.take_its_place(replacing::refused));
+  EXPECT_TRUE(std::filesystem::exists(folder / name));
+}
+
 TEST(new_file, that_took_no_place_is_gone_at_its_end) {
   const test::scratch_folder folder;
   {
