@@ -26,8 +26,10 @@ class snapshot_under_way;
 
 /// What a snapshot has.
 enum class snapshot_extent {
-  /// What changed since the last complete one, which is its base; all if there is none, if its file
-  /// is gone or was replaced, or if completing another one failed since.
+  /// What changed since the last complete one, which is its base. All if there is none, if
+  /// completing another one failed since, or if the base would not be found, unchanged, by whoever
+  /// restores: its file must be in the same folder, under whatever name. A chain of files grows by
+  /// one each time, and restoring opens them all: begin anew by everything now and then.
   changes,
   /// All: it has no base.
   everything,
@@ -46,7 +48,8 @@ class [[nodiscard]] UFFDPP_EXPORT running_snapshot {
   /// often as it is called, if it could not be completed; there is no file then, unless it had
   /// replaced one of its name and only that could not be made to outlast a crash: with the errno of
   /// writing it; ECANCELED; ENODATA or EFAULT if memory was dropped, unmapped, moved or made
-  /// unreadable before it was saved, EOWNERDEAD in a forked child.
+  /// unreadable before it was saved; snapshot_error::no_base if its base was lost meanwhile;
+  /// EOWNERDEAD in a forked child.
   snapshot_report wait() const;
   /// Whether wait() would return at once.
   bool is_over() const noexcept;
@@ -90,7 +93,9 @@ class [[nodiscard]] UFFDPP_EXPORT running_snapshot {
 ///   under way where it was saved already; else that one fails (ENODATA), for the kernel lets
 ///   nobody look at the memory first. Of other memory any drop while one is under way that touches
 ///   what it saves makes it fail.
-/// - Memory that the kernel may drop at any time (MADV_FREE) is dropped memory when it does.
+/// - Memory that the kernel may drop at any time (MADV_FREE) is dropped memory when it does. Pages
+///   that the kernel merges (KSM, MADV_MERGEABLE) lose their protection: a snapshot under way fails
+///   (ENODATA), and before Linux 5.14 nobody can tell. Keep such memory unmerged.
 /// - What changes shared memory otherwise is not noticed: another mapping or process, write(2) or
 ///   fallocate(2) on its file.
 /// - Memory that is unmapped, moved or made unreadable makes the snapshot fail that should have it,
@@ -144,8 +149,16 @@ class UFFDPP_EXPORT snapshotter {
 
   /// Takes a snapshot of the moment at which `writers` is locked: it is locked while pages that
   /// were written to just before are being protected, and the file written after that, in the
-  /// background. Throws std::system_error: EBUSY while another one is under way; what making the
-  /// file throws; EEXIST if the file would take the place of its own base; ENOENT where memory was
+  /// background.
+  ///
+  /// The file is called `path` once it is complete, and path.PID-TIME.new until then: a process
+  /// that is killed leaves that behind. One that has no base replaces a file of that name, which
+  /// may be others' base; one that has a base replaces none. Beside snapshot_options::extra_memory,
+  /// memory is taken for 9 bytes of each page of the system's size that is saved.
+  ///
+  /// Throws std::system_error: EBUSY while another one is under way; what making the file throws;
+  /// EEXIST if it has a base and the name is taken, or what has the name is no file; EFBIG where
+  /// this process may write no file as large as the memory (RLIMIT_FSIZE); ENOENT where memory was
   /// unmapped or moved. Nothing is under way then.
   template <class Lockable>
   requires requires(Lockable& lock) {

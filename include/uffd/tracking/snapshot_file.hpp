@@ -28,9 +28,8 @@
 ///                  bytes of the identity, xor which of all such parts of the index it is).
 ///                  0: the block is as in the base, or zeroes where there is none; 1: it is
 ///                  zeroes; else the checksum of its bytes, plus 2 if that is less than 2
-///     pages     -  of each area, from a multiple of its page's bytes on: page i lies i pages
-///     behind
-///                  the first. What is not stored is a hole
+///     pages     -  of each area, one after the other, from a multiple of its page's bytes on. What
+///                  is not stored is a hole, and in no checksum: nobody reads it
 ///
 /// Checksums are XXH3 of 64 bits. The header is written last, when all else has reached the disk:
 /// a file is complete if it has one.
@@ -141,13 +140,14 @@ void each_snapshot_run(const Snapshot& of, std::size_t area, Each& each) {
 
 /// A finished snapshot's file, open. A cheap handle of shared state: copies refer to the same open
 /// file. Nothing that it gives is unchecked: pages are compared with their checksums by each read.
-/// Its index is kept in memory, 8 bytes for each page of the system's size. Members may be called
-/// from several threads. Needs no userfaultfd.
+/// Its index is kept in memory: 8 bytes for each block, where any near it (2 MiB) is not inherited.
+/// Members may be called from several threads. Needs no userfaultfd.
 class UFFDPP_EXPORT snapshot_file {
  public:
   /// Opens and checks `path`: all but the pages, for which there is verify(). Throws
   /// std::system_error with a snapshot_error that says what is wrong with the file, with the errno
-  /// of open(2) or read(2), EISDIR for a folder, ESPIPE for what is no regular file.
+  /// of open(2) or read(2), EISDIR for a folder, ESPIPE for a pipe or device, ENOMEM for an index
+  /// that has no room.
   static snapshot_file open(const std::filesystem::path& path);
 
   /// As it was opened.

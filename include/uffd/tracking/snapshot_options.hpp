@@ -39,7 +39,7 @@ struct snapshot_report {
   std::chrono::nanoseconds duration{};      ///< from then on until it was complete
   std::size_t protected_ahead = 0;          ///< bytes: before the pause; some again, once written
   std::size_t protected_in_pause = 0;       ///< bytes: what they wrote meanwhile
-  std::size_t saved_bytes = 0;              ///< that are not zero
+  std::size_t saved_bytes = 0;              ///< of pages that are not all zeroes
   std::size_t zero_bytes = 0;               ///< of pages that were there, or are in the base
   std::size_t pre_images = 0;               ///< pages kept aside, for they were written before
   std::size_t peak_extra_memory = 0;        ///< bytes: pages kept aside, and one batch
