@@ -110,7 +110,8 @@ class handle {
   /// UFFDIO_WRITEPROTECT: the next write faults. Never cross a registration: what comes before the
   /// first unregistered page would stay protected (ENOENT). Before Linux 6.3 it also answers
   /// ENOENT, and protects nothing, where a range lies in several mappings: mprotect() or mremap()
-  /// of a part makes some.
+  /// of a part makes some. Pages that the kernel merges later (KSM, MADV_MERGEABLE) are protected
+  /// no more, and nobody hears of it (seen with Linux 6.18).
   outcome write_protect(page_range range) const noexcept;
 
   /// UFFDIO_WRITEPROTECT without the mark: writes go through, and waiters are woken.

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <string>
 
+#include "detail/unmerged.hpp"
 #include "uffd/error.hpp"
 #include "uffd/unique_fd.hpp"
 
@@ -100,9 +101,7 @@ mapping make_backing(std::uint64_t bytes, const map_options& options, const spar
   if (options.writes == write_policy::none && spare == nullptr &&
       ::mprotect(all.data(), all.size(), PROT_READ) != 0)
     throw_errno(errno, "pager::map: mprotect");
-  // Pages that the kernel merges lose the mark by which it is known that they are written. Not all
-  // kernels merge any.
-  ::madvise(all.data(), all.size(), MADV_UNMERGEABLE);
+  keep_unmerged(memory.range());
   // A page that is filled must not bring its neighbours along. But where huge pages are moved to,
   // no page table must be in their way: a fault makes one that it does not expect a huge page for.
   const bool is_huge = spare != nullptr && spare->are_huge_pages();

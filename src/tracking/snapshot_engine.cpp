@@ -7,6 +7,7 @@
 #include <system_error>
 #include <utility>
 
+#include "detail/unmerged.hpp"
 #include "tracking/mapped_backing.hpp"
 #include "uffd/callbacks.hpp"
 #include "uffd/error.hpp"
@@ -96,6 +97,7 @@ snapshot_engine::snapshot_engine(fault_handler* by, std::span<const region_info>
   for (const auto& info : areas) {
     check_alignment(info);
     kinds_.push_back(mapped_backing(info.range, info.page_size));
+    keep_unmerged(info.range);
   }
   if (by_ != nullptr)
     use_given(areas, options);

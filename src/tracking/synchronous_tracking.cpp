@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "detail/unmerged.hpp"
 #include "tracking/anonymous_memory.hpp"
 #include "tracking/written_page_collector.hpp"
 #include "uffd/error.hpp"
@@ -103,6 +104,7 @@ std::shared_ptr<memory_tracking> synchronous_tracking::track(page_range memory, 
     throw_errno(EINVAL, "write_tracker::track " + to_string(memory) +
                             ": pages of anonymous memory have " + std::to_string(page_size()) +
                             " bytes, not " + std::to_string(page));
+  keep_unmerged(memory);
   auto trapped = std::make_shared<trapped_writes>(handle_access::share(by_->on()), memory, page,
                                                   before_write_);
   auto served = by_->serve(memory, trapping_client(trapped), how);

@@ -13,19 +13,17 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <fstream>
 #include <functional>
 #include <optional>
 #include <random>
 #include <span>
-#include <sstream>
-#include <string>
 #include <system_error>
 #include <thread>
 #include <vector>
 
 #include "support/few_descriptors.hpp"
 #include "support/forked.hpp"
+#include "support/kernel_flags.hpp"
 #include "support/page_flags.hpp"
 #include "support/page_sources.hpp"
 #include "support/paging.hpp"
@@ -304,29 +302,15 @@ TEST(page_backing, of_huge_pages_tells_of_too_many_descriptors) {
   EXPECT_EQ(test::thrown([] { static_cast<void>(detail::page_size_of(of_pages(0))); }), EMFILE);
 }
 
-// The flags that /proc/self/smaps shows for the mapping that begins there.
-std::string kernel_flags_of(std::uintptr_t begin) {
-  std::ifstream maps("/proc/self/smaps");
-  bool is_it = false;
-  for (std::string line; std::getline(maps, line);) {
-    std::uintptr_t first = 0;
-    std::istringstream words(line);
-    if (line.find('-') < line.find(' ') && words >> std::hex >> first) is_it = first == begin;
-    if (is_it && line.rfind("VmFlags:", 0) == 0) return line + " ";
-  }
-  return {};
-}
-
 // Merging takes marks away: who writes to such a page would not be heard of (Linux 6.18).
 TEST(page_backing, is_never_merged_with_other_pages) {
   constexpr int merge_all = 67;  // PR_SET_MEMORY_MERGE, Linux 6.4
   const auto flags_of_new = [&] {
     if (::prctl(merge_all, 1, 0, 0, 0) != 0) return 2;
-    const auto memory = detail::make_backing(page_size(), {}, nullptr);
     const auto other = mapping::anonymous(page_size());
-    if (kernel_flags_of(other.range().begin()).find(" mg ") == std::string::npos) return 3;
-    const auto flags = kernel_flags_of(memory.range().begin());
-    return !flags.empty() && flags.find(" mg ") == std::string::npos ? 0 : 1;
+    if (!test::has_kernel_flag(other.range().begin(), "mg")) return 3;
+    const auto memory = detail::make_backing(page_size(), {}, nullptr);
+    return test::has_kernel_flag(memory.range().begin(), "mg") ? 1 : 0;
   };
   const auto status = test::in_child(flags_of_new);
   if (status == test::exits_with(2)) GTEST_SKIP() << "this kernel merges no whole process";

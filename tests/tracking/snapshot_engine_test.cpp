@@ -16,6 +16,7 @@
 #include "support/awaited.hpp"
 #include "support/background.hpp"
 #include "support/forked.hpp"
+#include "support/kernel_flags.hpp"
 #include "support/memory.hpp"
 #include "support/pictured.hpp"
 #include "support/refusal.hpp"
@@ -179,6 +180,13 @@ TEST_F(snapshot_engine, fails_where_memory_is_unmapped_and_leaves_the_rest_alone
   EXPECT_EQ(again.number, ENOENT) << again.words;
   EXPECT_TRUE(again.names("unmapped or moved")) << again.words;
   write(other.at(1), 2);
+}
+
+TEST_F(snapshot_engine, keeps_memory_from_being_merged) {
+  UFFDPP_REQUIRE(test::let_be_merged(memory().range()));
+  ASSERT_TRUE(test::has_kernel_flag(memory().begin(), "mg"));
+  const test::pictured snapshots(memory());
+  EXPECT_FALSE(test::has_kernel_flag(memory().begin(), "mg"));
 }
 
 TEST_F(snapshot_engine, fails_where_memory_was_moved) {

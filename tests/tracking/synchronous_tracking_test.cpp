@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "support/kernel_flags.hpp"
 #include "support/memory.hpp"
 #include "support/page_flags.hpp"
 #include "support/refusal.hpp"
@@ -178,6 +179,13 @@ TEST(synchronous_tracking_without, privileges_is_refused_by_name) {
       test::refusal_of([] { const write_tracker tracker(tracker_engine::synchronous); });
   EXPECT_EQ(refused.number, EPERM);
   EXPECT_TRUE(refused.names("CAP_SYS_PTRACE")) << refused.words;
+}
+
+TEST_F(synchronous_tracking, keeps_memory_from_being_merged) {
+  UFFDPP_REQUIRE(test::let_be_merged(memory.range()));
+  const write_tracker tracker(tracker_engine::synchronous);
+  const auto tracked = tracker.track(memory);
+  EXPECT_FALSE(test::has_kernel_flag(memory.range().begin(), "mg"));
 }
 
 }  // namespace

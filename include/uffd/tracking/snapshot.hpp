@@ -93,9 +93,9 @@ class [[nodiscard]] UFFDPP_EXPORT running_snapshot {
 ///   under way where it was saved already; else that one fails (ENODATA), for the kernel lets
 ///   nobody look at the memory first. Of other memory any drop while one is under way that touches
 ///   what it saves makes it fail.
-/// - Memory that the kernel may drop at any time (MADV_FREE) is dropped memory when it does. Pages
-///   that the kernel merges (KSM, MADV_MERGEABLE) lose their protection: a snapshot under way fails
-///   (ENODATA), and before Linux 5.14 nobody can tell. Keep such memory unmerged.
+/// - Memory that the kernel may drop at any time (MADV_FREE) is dropped memory when it does.
+/// - Pages that the kernel merges (KSM) lose their protection (seen with Linux 6.18): an area is
+///   kept from it (MADV_UNMERGEABLE), and must not be made mergeable again meanwhile.
 /// - What changes shared memory otherwise is not noticed: another mapping or process, write(2) or
 ///   fallocate(2) on its file.
 /// - Memory that is unmapped, moved or made unreadable makes the snapshot fail that should have it,

@@ -137,10 +137,12 @@ class UFFDPP_EXPORT tracked_memory {
 /// The synchronous engine takes a byte for each page, of those that are touched. Each first write
 /// to a page waits for a thread of the handler; so does the first touch of each page of anonymous
 /// memory, which takes a page of its own even if it is only read, and never a transparent huge
-/// page. It must not track memory that the handler itself needs, nor what a thread needs that the
-/// handler waits for: the heap as a whole, say. Who collects anonymous memory looks at the page
-/// tables of all of it. What is mapped over huge pages, or moved away, is noticed where pages were
-/// written.
+/// page. Pages that the kernel merges (KSM) lose their protection (seen with Linux 6.18): what it
+/// tracks is kept from that (MADV_UNMERGEABLE), and must not be made mergeable again. (The
+/// asynchronous engine tells of such pages as written.) It must not track memory that the handler
+/// itself needs, nor what a thread needs that the handler waits for: the heap as a whole, say. Who
+/// collects anonymous memory looks at the page tables of all of it. What is mapped over huge pages,
+/// or moved away, is noticed where pages were written.
 ///
 /// What was tracked lives on when it ends. Member functions may be called from any thread.
 class UFFDPP_EXPORT write_tracker {
