@@ -43,21 +43,39 @@ std::optional<snapshot_file> open_if(const path& candidate, search& of) {
   return std::nullopt;
 }
 
-snapshot_file find_base_of(const snapshot_file& file) {
-  const auto folder = file.path().parent_path();
-  const auto named = folder / file.base_name();
-  search of{*file.base(), {}, {}};
-  if (auto found = open_if(named, of)) return *found;
+// Where it is, and where it is really, which a symbolic link may lead to.
+std::vector<path> folders_of(const path& file) {
+  std::vector<path> folders{file.parent_path()};
+  std::error_code unknown;
+  if (std::filesystem::is_symlink(file, unknown))
+    if (const auto real = std::filesystem::canonical(file, unknown); !unknown)
+      folders.push_back(real.parent_path());
+  return folders;
+}
+
+// Under its name first.
+std::optional<snapshot_file> find_in(const path& folder, const std::string& name, search& of) {
+  of.unreadable.reset();
+  if (auto found = open_if(folder / name, of)) return found;
   const auto trouble = of.unreadable;
   for (const auto& each : std::filesystem::directory_iterator(folder.empty() ? "." : folder))
     if (std::error_code unknown; each.is_regular_file(unknown))
-      if (auto found = open_if(each.path(), of)) return *found;
+      if (auto found = open_if(each.path(), of)) return found;
+  of.unreadable = trouble;
+  return std::nullopt;
+}
+
+snapshot_file find_base_of(const snapshot_file& file) {
+  search of{*file.base(), {}, {}};
+  for (const auto& folder : folders_of(file.path()))
+    if (auto found = find_in(folder, file.base_name(), of)) return *found;
   if (of.broken) throw std::system_error(*of.broken);
   // Most likely it is the one, but damaged.
-  if (trouble && trouble->code() != std::errc::no_such_file_or_directory)
-    throw std::system_error(*trouble);
+  if (of.unreadable && of.unreadable->code() != std::errc::no_such_file_or_directory)
+    throw std::system_error(*of.unreadable);
   fail(snapshot_error::no_base, file,
-       " needs the snapshot " + to_string(*file.base()) + ", which was called " + named.string());
+       " needs the snapshot " + to_string(*file.base()) + ", which was called " +
+           (file.path().parent_path() / file.base_name()).string());
 }
 
 // What is zeroes already is not written, for it may take no memory yet.

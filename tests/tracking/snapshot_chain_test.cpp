@@ -107,6 +107,16 @@ TEST(snapshot_chain, finds_files_beside_a_relative_path) {
   EXPECT_EQ(restored(snapshot_chain::open("newest")), saved.memory);
 }
 
+TEST(snapshot_chain, finds_files_where_a_link_leads_to) {
+  const three saved;
+  const test::scratch_folder elsewhere;
+  std::filesystem::create_symlink(saved.folder / "newest", elsewhere / "latest");
+  EXPECT_EQ(restored(snapshot_chain::open(elsewhere / "latest")), saved.memory);
+  std::filesystem::rename(saved.folder / "delta", elsewhere / "delta");
+  std::filesystem::rename(saved.folder / "base", elsewhere / "base");
+  EXPECT_EQ(restored(snapshot_chain::open(elsewhere / "latest")), saved.memory) << "or beside it";
+}
+
 TEST(snapshot_chain, names_a_base_that_is_missing) {
   const three saved;
   const auto base = snapshot_file::open(saved.folder / "base");

@@ -25,8 +25,9 @@ enum class restore_target {
 /// userfaultfd. One that was moved from may only be assigned to or end.
 class UFFDPP_EXPORT snapshot_chain {
  public:
-  /// Opens a snapshot and what it is based on: files of the same folder that are called as they
-  /// were then or, where such a one is missing or another snapshot, called differently. Throws
+  /// Opens a snapshot and what it is based on: files of the same folder, or of that to which a
+  /// symbolic link leads, that are called as they were then or, where such a one is missing or
+  /// another snapshot, called differently. Throws
   /// std::system_error as snapshot_file::open() does, with the file at fault in its text, and
   /// snapshot_error::no_base, snapshot_error::other_areas.
   static snapshot_chain open(const std::filesystem::path& newest);
