@@ -126,6 +126,7 @@ class paged_region final : public paged_area {
  private:
   using table_block = page_table::block;
   static constexpr std::size_t no_page = SIZE_MAX;
+  static constexpr std::size_t most_written_at_once = 512;       // pages
   static constexpr std::int64_t pause_before_retry = 1'000'000;  // nanoseconds, as the next
   static constexpr std::int64_t pause_for_huge_page = 10'000'000;
 
@@ -214,6 +215,8 @@ class paged_region final : public paged_area {
                                               const fault* raised = nullptr) noexcept;
   void note_failure(std::error_code error) noexcept;
   std::error_code write(page_run run) noexcept;
+  std::error_code write_present(page_run claimed) noexcept;
+  void look_for(page_run run, std::span<bool> there) const noexcept;
 
   void load_ahead(fault& raised) noexcept;
   static bool is_waited_for(const handle& on) noexcept;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 // How pages of a mapping leave, and how they are written back.
+#include <sys/mman.h>
 #include <time.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <span>
 #include <utility>
@@ -114,7 +116,7 @@ std::error_code paged_region::write_back(page_run claimed, paging_state after) n
   do done = around_.on->write_protect(range);
   while (done.error() == condition::retry);
   auto error = done.error();
-  if (!error) error = write(claimed);
+  if (!error) error = write_present(claimed);
   if (error) {
     while (resolve::unprotect(*around_.on, range).kind() == resolution::state::retry) {
     }
@@ -126,6 +128,33 @@ std::error_code paged_region::write_back(page_run claimed, paging_state after) n
   if (writers_wait_.exchange(false, std::memory_order_acq_rel))
     static_cast<void>(around_.on->wake(range));
   return {};
+}
+
+// What somebody has dropped comes from the source again. It must not be asked for here, where its
+// pages wait for the end of this.
+std::error_code paged_region::write_present(page_run claimed) noexcept {
+  std::array<bool, most_written_at_once> there{};
+  for (auto rest = claimed; rest.count != 0;) {
+    const page_run now{rest.first, std::min(rest.count, there.size())};
+    look_for(now, there);
+    for (std::size_t begin = 0, end = 0; begin < now.count; begin = end) {
+      while (end < now.count && there[end] == there[begin]) ++end;
+      if (!there[begin]) continue;
+      if (const auto error = write({now.first + begin, end - begin})) return error;
+    }
+    rest = {now.end(), rest.count - now.count};
+  }
+  return {};
+}
+
+// Which of them are there.
+void paged_region::look_for(page_run run, std::span<bool> there) const noexcept {
+  std::array<unsigned char, most_written_at_once> resident{};
+  if (!is_huge())
+    ::mincore(reinterpret_cast<void*>(range_of(run).begin()), run.count * page_size_,
+              resident.data());
+  for (std::size_t i = 0; i < run.count; ++i)
+    there[i] = (resident[i] & 1U) != 0 || is_there(run.first + i);
 }
 
 namespace {

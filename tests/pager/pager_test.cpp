@@ -262,6 +262,24 @@ TEST_P(pager_of, brings_back_what_others_have_dropped) {
   EXPECT_EQ(test::try_write(test::address_of(bytes[0]), 8), test::shows(8));
 }
 
+TEST_P(pager_of, writes_nothing_back_that_others_have_dropped) {
+  test::kept_source source(4 * page);
+  const test::any_pager pager(GetParam());
+  map_options options;
+  options.writes = write_policy::write_back;
+  const auto memory = pager->map(std::ref(source), options);
+  for (std::size_t number = 0; number < 4; ++number)
+    ASSERT_EQ(test::try_write(test::address_of(memory.bytes()[number * page]), 100),
+              test::shows(100));
+  ASSERT_EQ(::madvise(memory.writable_bytes().data() + page, 2 * page, MADV_DONTNEED), 0);
+  EXPECT_FALSE(memory.flush());
+  for (const std::size_t number : {0U, 3U}) EXPECT_EQ(source.at(number * page), std::byte{100});
+  for (const std::size_t number : {1U, 2U}) {
+    EXPECT_EQ(source.at(number * page), test::source_byte(number * page));
+    EXPECT_EQ(test::look_at(memory, number * page), test::shows_source(number * page));
+  }
+}
+
 TEST_P(pager_of, is_not_inherited) {
   const test::any_pager pager(GetParam());
   const auto memory = pager->map(test::counted_source(page));
