@@ -148,7 +148,10 @@ resolution paged_region::serve_missing(fault& raised, std::size_t page,
       case paging_state::clean:
       case paging_state::dirty:
         if (is_shared()) return show(raised, page, block);
-        if (is_there(page)) return resolution::resolved();
+        if (is_there(page)) {
+          overdue_.forget(page);
+          return resolution::resolved();
+        }
         // Somebody has dropped it.
         if (seen.state() == paging_state::dirty) note_loss(page);
         if (!at.change(seen, seen.with(paging_state::loading))) continue;

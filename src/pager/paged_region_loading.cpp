@@ -133,8 +133,8 @@ resolution paged_region::load(fault& raised, std::size_t page, load_for what) no
   return answer;
 }
 
-// What was written, and seems to be lost. It counts as written whatever comes of it, for it may be
-// there after all: nobody can always be sure. Its bytes stay counted meanwhile.
+// What was written, and seems to be lost. It counts as written as long as it may come, for it may
+// be there after all: nobody can always be sure. Its bytes stay counted meanwhile.
 resolution paged_region::load_again(fault& raised, std::size_t page) noexcept {
   const page_run alone{page, 1};
   auto& resident = table_.at(page)->resident();
@@ -157,12 +157,14 @@ resolution paged_region::load_again(fault& raised, std::size_t page) noexcept {
 
 // It could not be loaded again.
 resolution paged_region::stay_written(std::size_t page, std::error_code error) noexcept {
-  if (!passes_in_time(page, error)) {
+  const bool is_there_after_all = is_there(page);
+  if (!is_there_after_all && !passes_in_time(page, error)) {
     around_.budget->release(page_size_);
     return fail(page, error);
   }
   table_.at(page)->resident().fetch_add(1, std::memory_order_relaxed);
   entry(page).change(paging_state::loading, paging_state::dirty);
+  if (is_there_after_all) return resolution::resolved();
   if (around_.threads == 0) call_sleep(pause_before_retry);
   return resolution::retry();
 }
