@@ -97,12 +97,12 @@ snapshot_engine::snapshot_engine(fault_handler* by, std::span<const region_info>
   for (const auto& info : areas) {
     check_alignment(info);
     kinds_.push_back(mapped_backing(info.range, info.page_size));
-    keep_unmerged(info.range);
   }
   if (by_ != nullptr)
     use_given(areas, options);
   else
     open_own(areas, options);
+  for (const auto& info : areas) keep_unmerged(info.range);
   serve(areas);
   protector_.emplace(*memory_, std::max(1U, options.protect_threads));
 }
