@@ -2,6 +2,8 @@
 // What a snapshot's file has of each block, in memory.
 #pragma once
 
+#include <sys/mman.h>
+
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -27,7 +29,9 @@ class snapshot_index {
 
   // All inherited. Throws std::system_error (ENOMEM).
   explicit snapshot_index(const snapshot_layout& layout)
-      : layout_(&layout), memory_(mapping::anonymous(layout.index_size())) {}
+      : layout_(&layout), memory_(mapping::anonymous(layout.index_size())) {
+    ::madvise(memory_.bytes().data(), memory_.bytes().size(), MADV_NOHUGEPAGE);
+  }
 
   std::uint64_t get(std::size_t area, std::size_t block) const noexcept {
     return words()[word_of(area, block)];
