@@ -16,14 +16,6 @@
 
 namespace uffd::test {
 
-// UFFDPP_REQUIRE(test::swap_space());
-inline std::string swap_space() {
-  std::ifstream swaps("/proc/swaps");
-  std::string line;
-  std::getline(swaps, line);
-  return std::getline(swaps, line) ? "" : "no swap space is in use";
-}
-
 // Swaps all of it out; false if something is still mapped in the end.
 inline bool swap_out(page_range range) {
   const auto is_out = [&] {
@@ -33,6 +25,20 @@ inline bool swap_out(page_range range) {
     return true;
   };
   return eventually(is_out);
+}
+
+// Whether there is space, and this process may use it: UFFDPP_REQUIRE(test::swap_space());
+inline std::string swap_space() {
+  static const bool can_swap = [] {
+    std::ifstream swaps("/proc/swaps");
+    std::string line;
+    std::getline(swaps, line);
+    if (!std::getline(swaps, line)) return false;
+    const auto one = mapping::anonymous(page_size());
+    one.bytes().front() = std::byte{1};
+    return swap_out(one.range());
+  }();
+  return can_swap ? "" : "no swap space can be used";
 }
 
 }  // namespace uffd::test
