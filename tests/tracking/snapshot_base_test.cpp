@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "tracking/snapshot_base.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 

@@ -14,14 +14,16 @@
 #include <filesystem>
 #include <iterator>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <system_error>
 #include <vector>
 
-#include "support/refusal.hpp"
+#include "support/requires.hpp"
 #include "support/scratch_folder.hpp"
 #include "support/snapshots.hpp"
 #include "tracking/snapshot_writer.hpp"
+#include "uffd/unique_fd.hpp"
 
 namespace {
 
@@ -67,6 +69,15 @@ extern "C" int renameat2(int from_folder, const char* from, int to_folder, const
 namespace uffd::detail {
 namespace {
 
+// Others take a step more.
+std::string file_system_that_replaces_nothing(const test::scratch_folder& folder) {
+  const unique_fd one(::open((folder / "from").c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+  const bool can = ::renameat2(AT_FDCWD, (folder / "from").c_str(), AT_FDCWD,
+                               (folder / "to").c_str(), RENAME_NOREPLACE) == 0;
+  std::filesystem::remove(folder / (can ? "to" : "from"));
+  return can ? "" : "this file system can't rename without replacing";
+}
+
 // The error of saving a file, of which a step may fail.
 std::error_code save(const std::filesystem::path& path, std::optional<std::size_t> failing_step) {
   const auto content = test::random_pages(2, 1);
@@ -83,6 +94,7 @@ std::error_code save(const std::filesystem::path& path, std::optional<std::size_
 
 TEST(snapshot_writer_durability, has_all_on_the_disk_before_the_header_and_that_before_the_name) {
   const test::scratch_folder folder;
+  UFFDPP_REQUIRE(file_system_that_replaces_nothing(folder));
   ASSERT_FALSE(save(folder / "one", {}));
   EXPECT_EQ(steps, (std::vector<std::string_view>{"pages", "header", "new name", "folder"}));
   ASSERT_FALSE(save(folder / "one", {}));
@@ -92,6 +104,7 @@ TEST(snapshot_writer_durability, has_all_on_the_disk_before_the_header_and_that_
 
 TEST(snapshot_writer_durability, leaves_no_file_whichever_step_fails) {
   const test::scratch_folder folder;
+  UFFDPP_REQUIRE(file_system_that_replaces_nothing(folder));
   for (std::size_t step = 0; step < 4; ++step) {
     EXPECT_EQ(save(folder / "one", step), std::errc::io_error) << step;
     EXPECT_EQ(steps.size(), step + 1) << "nothing is done after it";
@@ -101,6 +114,7 @@ TEST(snapshot_writer_durability, leaves_no_file_whichever_step_fails) {
 
 TEST(snapshot_writer_durability, leaves_the_old_file_or_the_new_one_whichever_step_fails) {
   const test::scratch_folder folder;
+  UFFDPP_REQUIRE(file_system_that_replaces_nothing(folder));
   ASSERT_FALSE(save(folder / "one", {}));
   const auto old = snapshot_file::open(folder / "one").identity();
   for (std::size_t step = 0; step < 5; ++step) {
