@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <string>
 
 #include "detail/monotonic.hpp"
@@ -28,6 +30,15 @@ int rename_to_new_name(const char* from, const char* to) noexcept {
   return errno == ENOENT ? ::rename(from, to) : -1;
 }
 
+// With what follows it must be no longer than a name may be. Not within a character: some file
+// systems refuse halves.
+std::string begin_of(const std::string& name) {
+  std::size_t size = std::min(name.size(), std::size_t{100});
+  while (size > 1 && size < name.size() && (static_cast<unsigned char>(name[size]) & 0xC0U) == 0x80)
+    --size;
+  return name.substr(0, size);
+}
+
 }  // namespace
 
 new_file::new_file(const std::filesystem::path& target, unsigned mode, const std::string& what)
@@ -37,9 +48,7 @@ new_file::new_file(const std::filesystem::path& target, unsigned mode, const std
   // Not every folder that may be written may be read.
   if (!folder_ && errno != EACCES) throw_errno(errno, what + target.string());
   constexpr int attempts = 100;
-  // With what follows it must be no longer than a name may be.
-  constexpr std::size_t most_of_name = 200;
-  const auto begin = target_.filename().string().substr(0, most_of_name);
+  const auto begin = begin_of(target_.filename().string());
   for (int i = 0; !opened_; ++i) {
     path_ = folder / (begin + "." + std::to_string(::getpid()) + "-" +
                       std::to_string(monotonic_nanoseconds() + i) + ".new");

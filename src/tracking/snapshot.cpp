@@ -66,11 +66,10 @@ class file_sink final : public detail::page_sink {
   }
 
  private:
-  // By the name that the file says.
+  // Under whatever name.
   bool has_it_still() noexcept {
     try {
-      const auto name = (*latest_)->name();
-      return (*latest_)->is_beside(path_) && (*latest_)->name() == name;
+      return (*latest_)->is_beside(path_);
     } catch (...) {
       return false;
     }

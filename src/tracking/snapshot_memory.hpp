@@ -100,7 +100,8 @@ class snapshot_memory {
   bool is_saving() const noexcept {
     return stage_.load(std::memory_order_acquire) == stage::saving;
   }
-  // The first failure counts; from then on nothing is pending. Who waits does so until end().
+  // The first failure counts; from then on nothing is pending. Who waits does so until the next
+  // two.
   void fail(const snapshot_failure& why) noexcept;
   bool has_failed() const noexcept { return has_failed_.load(std::memory_order_acquire); }
   snapshot_failure failure() const noexcept;

@@ -27,10 +27,10 @@ class snapshot_writer final : public page_sink {
  public:
   // `base` is that of which only the changes are written; null: none. A snapshot without one
   // replaces a file of that name, for whoever has no use for the old one, but nothing that is no
-  // file (EEXIST). One that has a base replaces none (EEXIST): it might be its own base, or that
-  // one's. Throws std::system_error: EINVAL for areas that are none, EFBIG where no file can be, or
-  // this process may write none, as large, ENAMETOOLONG for a base whose name has no room in the
-  // header, snapshot_error::other_areas, and the errno of what failed.
+  // file then (EEXIST). One that has a base replaces none (EEXIST): it might be its own base, or
+  // that one's. Throws std::system_error: EINVAL for areas that are none, EFBIG where no file can
+  // be, or this process may write none, as large, ENAMETOOLONG for a base whose name has no room in
+  // the header, snapshot_error::other_areas, and the errno of what failed.
   snapshot_writer(const std::filesystem::path& path, std::span<const snapshot_area> areas,
                   const snapshot_base* base);
 

@@ -28,8 +28,10 @@ class snapshot_under_way;
 enum class snapshot_extent {
   /// What changed since the last complete one, which is its base. All if there is none, if
   /// completing another one failed since, or if the base would not be found, unchanged, by whoever
-  /// restores: its file must be in the same folder, under whatever name. A chain of files grows by
-  /// one each time, and restoring opens them all: begin anew by everything now and then.
+  /// restores: its file must be in the same folder, under whatever name. (Whether what that is
+  /// based
+  /// on is there is not asked.) A chain of files grows by one each time, and restoring opens them
+  /// all: begin anew by everything now and then.
   changes,
   /// All: it has no base.
   everything,
@@ -48,8 +50,8 @@ class [[nodiscard]] UFFDPP_EXPORT running_snapshot {
   /// often as it is called, if it could not be completed; there is no file then, unless it had
   /// replaced one of its name and only that could not be made to outlast a crash: with the errno of
   /// writing it; ECANCELED; ENODATA or EFAULT if memory was dropped, unmapped, moved or made
-  /// unreadable before it was saved; snapshot_error::no_base if its base was lost meanwhile;
-  /// EOWNERDEAD in a forked child.
+  /// unreadable before it was saved; snapshot_error::no_base if its base was lost, or changed,
+  /// meanwhile; EOWNERDEAD in a forked child.
   snapshot_report wait() const;
   /// Whether wait() would return at once.
   bool is_over() const noexcept;
