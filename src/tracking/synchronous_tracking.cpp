@@ -104,10 +104,10 @@ std::shared_ptr<memory_tracking> synchronous_tracking::track(page_range memory, 
     throw_errno(EINVAL, "write_tracker::track " + to_string(memory) +
                             ": pages of anonymous memory have " + std::to_string(page_size()) +
                             " bytes, not " + std::to_string(page));
-  keep_unmerged(memory);
   auto trapped = std::make_shared<trapped_writes>(handle_access::share(by_->on()), memory, page,
                                                   before_write_);
   auto served = by_->serve(memory, trapping_client(trapped), how);
+  keep_unmerged(memory);
   return std::make_shared<served_memory>(by_, std::move(served), std::move(trapped), can_miss);
 }
 
