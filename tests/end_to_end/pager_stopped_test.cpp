@@ -34,10 +34,12 @@ constexpr int stops = 3;
 // the source, which takes a moment now and then.
 void write_until_killed(test::pager_kind kind, std::atomic<std::uint64_t>& written) {
   test::kept_source source(pages * page);
-  source.writing_fails = source.reading_fails = [] {
+  const auto fail = [] {
     std::this_thread::sleep_for(100us);
     return std::error_code();
   };
+  source.writing_fails = fail;
+  source.reading_fails = fail;
   pager_options how;
   how.budget = memory_budget(32 * page);
   how.threads = 2;

@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "uffd/page_range.hpp"
@@ -56,6 +57,32 @@ class counted_source {
   std::shared_ptr<counts> counts_;
 };
 
+// What something fails with, each time it is asked. May be set while others ask: a fault orders
+// nothing in the eyes of ThreadSanitizer.
+class settable_failure {
+ public:
+  template <class Answer>
+  settable_failure& operator=(Answer answer) {
+    const auto next = std::make_shared<const std::function<std::error_code()>>(std::move(answer));
+    const std::lock_guard lock(mutex_);
+    answer_ = next;
+    return *this;
+  }
+  std::error_code operator()() const {
+    const auto answer = now();
+    return answer ? (*answer)() : std::error_code();
+  }
+
+ private:
+  std::shared_ptr<const std::function<std::error_code()>> now() const {
+    const std::lock_guard lock(mutex_);
+    return answer_;
+  }
+
+  mutable std::mutex mutex_;
+  std::shared_ptr<const std::function<std::error_code()>> answer_;
+};
+
 // Remembers what is written; both may be made to fail.
 class kept_source {
  public:
@@ -96,8 +123,8 @@ class kept_source {
   std::size_t flushes() const { return flushes_; }
 
   // An error each time they return one.
-  std::function<std::error_code()> reading_fails = [] { return std::error_code(); };
-  std::function<std::error_code()> writing_fails = [] { return std::error_code(); };
+  settable_failure reading_fails;
+  settable_failure writing_fails;
 
  private:
   mutable std::mutex mutex_;
