@@ -28,10 +28,9 @@ class snapshot_under_way;
 enum class snapshot_extent {
   /// What changed since the last complete one, which is its base. All if there is none, if
   /// completing another one failed since, or if the base would not be found, unchanged, by whoever
-  /// restores: its file must be in the same folder, under whatever name. (Whether what that is
-  /// based
-  /// on is there is not asked.) A chain of files grows by one each time, and restoring opens them
-  /// all: begin anew by everything now and then.
+  /// restores: its file must be in the same folder, under whatever name. (Its own base is not
+  /// looked for.) A chain of files grows by one each time, and restoring opens them all: begin anew
+  /// by everything now and then.
   changes,
   /// All: it has no base.
   everything,
@@ -153,10 +152,11 @@ class UFFDPP_EXPORT snapshotter {
   /// were written to just before are being protected, and the file written after that, in the
   /// background.
   ///
-  /// The file is called `path` once it is complete, and path.PID-TIME.new until then: a process
-  /// that is killed leaves that behind. One that has no base replaces a file of that name, which
-  /// may be others' base; one that has a base replaces none. Beside snapshot_options::extra_memory,
-  /// memory is taken for 9 bytes of each page of the system's size that is saved.
+  /// The file is called `path` once it is complete. Until then its name, cut to 100 bytes, is
+  /// followed by .PID-TIME.new; a process that is killed leaves that behind. One that has no base
+  /// replaces a file of that name, which may be others' base; one that has a base replaces none.
+  /// Beside snapshot_options::extra_memory, memory is taken for 9 bytes of each page of the
+  /// system's size that is saved.
   ///
   /// Throws std::system_error: EBUSY while another one is under way; what making the file throws;
   /// EEXIST if it has a base and the name is taken, or what has the name is no file; EFBIG where

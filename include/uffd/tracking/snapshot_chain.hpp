@@ -27,9 +27,8 @@ class UFFDPP_EXPORT snapshot_chain {
  public:
   /// Opens a snapshot and what it is based on: files of the same folder, or of that to which a
   /// symbolic link leads, that are called as they were then or, where such a one is missing or
-  /// another snapshot, called differently. Throws
-  /// std::system_error as snapshot_file::open() does, with the file at fault in its text, and
-  /// snapshot_error::no_base, snapshot_error::other_areas.
+  /// another snapshot, called differently. Throws std::system_error as snapshot_file::open() does,
+  /// with the file at fault in its text, and snapshot_error::no_base, snapshot_error::other_areas.
   static snapshot_chain open(const std::filesystem::path& newest);
   /// Takes files in order: what has no base, what is based on that, and so on. Throws
   /// std::system_error: EINVAL for no file at all, snapshot_error::no_base,
