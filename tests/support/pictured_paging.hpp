@@ -105,6 +105,24 @@ inline std::string snapshots_of(const saved_paging& kind, std::size_t pages) {
   return lacking.empty() ? huge_pages(pages) : lacking;
 }
 
+// Has such memory.
+class saved_paging_test : public testing::TestWithParam<saved_paging> {
+ protected:
+  static constexpr std::size_t pages = 8;
+
+  void SetUp() override {
+    UFFDPP_REQUIRE(snapshots_of(GetParam(), pages));
+    memory_.emplace(GetParam(), pages);
+  }
+  saved_paged_memory& memory() { return *memory_; }
+  pictured pictures(const snapshot_options& options = {}) {
+    return pictures_of(memory().memory, options);
+  }
+
+ private:
+  std::optional<saved_paged_memory> memory_;
+};
+
 }  // namespace uffd::test
 
 // Runs the tests of a suite with each of them.
